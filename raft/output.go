@@ -1,0 +1,49 @@
+package raft
+
+// Room says how much the driver can take from Output now. What finds no room
+// stays in the core: Output derives it again.
+type Room struct {
+	Write   bool // the disk is idle, or takes one more write
+	Apply   int  // bytes of committed entries that the applier takes; at least one entry comes when above 0
+	Install bool // nothing is being fetched
+}
+
+// Output is everything that the driver has to do now.
+type Output struct {
+	Messages  []Message   // may be sent at once, lost, repeated, reordered
+	Write     *Write      // at most one; do writes in Seq order, then call Wrote
+	Committed []Entry     // the next ones to apply, in order
+	Reads     []ReadReady // leadership confirmed; serve once Index is applied
+	Install   *Install    // fetch this snapshot from that node, then call Installed
+	Lost      []uint64    // reads that must be asked again: leadership went
+	Soft      *Soft       // role, term or leader changed
+}
+
+// Write must reach the disk together, or not at all.
+type Write struct {
+	Seq     uint64
+	State   HardState // Commit never lies beyond what the disk holds of this log after this write
+	Entries []Entry   // contiguous; they replace everything from Entries[0].Index on
+	Base    EntryID   // nonzero: entries up to here are no longer needed
+	Reset   bool      // an installed snapshot: drop the whole log, start after Base
+}
+
+// ReadReady answers Read: serve the read with this id once Index is applied.
+type ReadReady struct {
+	ID    uint64
+	Index Index
+}
+
+// Install asks the driver to fetch a snapshot, make it durable and call Installed.
+type Install struct {
+	From NodeID
+	Meta SnapshotMeta
+}
+
+// Soft is what changes without a promise to the disk. Reason says why, for the log.
+type Soft struct {
+	Role   Role
+	Term   Term
+	Leader NodeID
+	Reason string
+}
