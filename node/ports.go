@@ -91,6 +91,9 @@ type Handler interface {
 	Unsent(to raft.NodeID, token uint64)
 	// Connected tells of a new connection with a peer, in both directions.
 	Connected(peer raft.NodeID, conn uint64)
+	// Heard tells the highest Message.Seq that a peer ever had from this node, as
+	// its handshake says. More than this node's disk knows means that the disk is an older copy.
+	Heard(peer raft.NodeID, seq uint64)
 	// Lost tells that a connection ended. gone: it was reset and dialling again
 	// was refused, so the peer's process is dead.
 	Lost(peer raft.NodeID, conn uint64, gone bool)

@@ -26,6 +26,7 @@ type Write struct {
 	Entries []Entry   // contiguous; they replace everything from Entries[0].Index on
 	Base    EntryID   // nonzero: entries up to here are no longer needed
 	Reset   bool      // an installed snapshot: drop the whole log, start after Base
+	Fence   Fence     // as it stands now: the store keeps it beside term and vote
 }
 
 // ReadReady answers Read: serve the read with this id once Index is applied.

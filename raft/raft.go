@@ -25,9 +25,11 @@ func (r *Raft) ChangeMember(id NodeID, m *Member) (EntryID, error) { panic("in w
 // CheckChange says what ChangeMember would answer, and changes nothing.
 func (r *Raft) CheckChange(id NodeID, m *Member) error { panic("in work") }
 
-// Read asks for a read index under id, which is fresh at each attempt. It is
-// answered in Output.Reads or Output.Lost. Error: *NotLeaderError.
-func (r *Raft) Read(id uint64) error { panic("in work") }
+// Read asks for a confirmation of leadership under id, which is fresh at each
+// attempt, and returns the read index, fixed now: a read may be evaluated once
+// that is applied, and answered once id has come in Output.Reads. If it comes in
+// Output.Lost instead, what was evaluated must be thrown away. Error: *NotLeaderError.
+func (r *Raft) Read(id uint64) (Index, error) { panic("in work") }
 
 // Transfer hands leadership to a voter. Errors: *NotLeaderError, *ChangeError.
 func (r *Raft) Transfer(to NodeID) error { panic("in work") }
@@ -54,6 +56,10 @@ func (r *Raft) Unreachable(id NodeID) { panic("in work") }
 
 // SetFull tells whether this node's disk is short of space: it takes no entries then.
 func (r *Raft) SetFull(full bool) { panic("in work") }
+
+// SetFence raises the fence, for instance when a peer has heard more of this
+// node than its disk knows. The next Write stores it.
+func (r *Raft) SetFence(f Fence) { panic("in work") }
 
 // Output derives what to do now. Call it after a batch of inputs.
 func (r *Raft) Output(room Room) Output { panic("in work") }
