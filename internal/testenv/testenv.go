@@ -1,0 +1,89 @@
+// Package testenv tells tests how much they may ask of the machine.
+//
+// There are two tiers. Tier 1 is plain `go test`: no root, no tools, seconds.
+// Tier 2 is RAFTKV_TEST=full: it may take minutes and needs tools, and a tool
+// that is missing fails the test, since a check that silently skips is none.
+package testenv
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Full tells whether this is tier 2.
+func Full() bool { return os.Getenv("RAFTKV_TEST") == "full" }
+
+// FullOnly skips the test in tier 1 and says how to run it.
+func FullOnly(t testing.TB) {
+	t.Helper()
+	if !Full() {
+		t.Skip("tier 2: run it with RAFTKV_TEST=full go test -run '" + t.Name() + "'")
+	}
+}
+
+// Need makes sure of programs that a test runs. Tier 1 skips without them;
+// tier 2 fails and names the Debian package to install.
+func Need(t testing.TB, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err == nil {
+			continue
+		}
+		if Full() {
+			t.Fatalf("%s is missing: apt-get install %s", tool, debianPackage(tool))
+		}
+		t.Skipf("%s is missing: apt-get install %s", tool, debianPackage(tool))
+	}
+}
+
+// NeedRoot is Need for tests that only root can run.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if Full() {
+		t.Fatal("this test needs root")
+	}
+	t.Skip("this test needs root")
+}
+
+// debianPackage is where a tool comes from, if not from a package of its name.
+func debianPackage(tool string) string {
+	switch tool {
+	case "tc", "ip", "ss":
+		return "iproute2"
+	case "nft":
+		return "nftables"
+	case "iptables":
+		return "iptables"
+	case "mkfs.ext4", "tune2fs", "debugfs":
+		return "e2fsprogs"
+	case "mount", "umount", "losetup", "blockdev", "fallocate", "unshare", "nsenter", "setpriv", "prlimit":
+		return "util-linux"
+	case "dmsetup":
+		return "dmsetup"
+	case "redis-cli", "redis-benchmark":
+		return "redis-tools"
+	case "nc":
+		return "netcat-openbsd"
+	case "openssl", "strace", "curl", "socat", "fio", "gdb", "xfsprogs":
+		return tool
+	case "mkfs.xfs":
+		return "xfsprogs"
+	case "systemd-analyze", "systemd-run", "systemctl":
+		return "systemd"
+	case "faketime":
+		return "faketime"
+	case "fusermount3":
+		return "fuse3"
+	case "ps", "pgrep", "pkill":
+		return "procps"
+	case "stress-ng":
+		return "stress-ng"
+	case "cc", "gcc":
+		return "gcc"
+	}
+	return tool
+}

@@ -1,0 +1,58 @@
+package testenv
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// recorder is a testing.TB that remembers how the test under it ended.
+type recorder struct {
+	testing.TB
+	ended, text string
+}
+
+func (r *recorder) Helper()      {}
+func (r *recorder) Name() string { return "TestX" }
+func (r *recorder) end(how, text string) {
+	r.ended, r.text = how, text
+	runtime.Goexit()
+}
+func (r *recorder) Skip(args ...any)               { r.end("skip", fmt.Sprint(args...)) }
+func (r *recorder) Skipf(format string, a ...any)  { r.end("skip", fmt.Sprintf(format, a...)) }
+func (r *recorder) Fatal(args ...any)              { r.end("fatal", fmt.Sprint(args...)) }
+func (r *recorder) Fatalf(format string, a ...any) { r.end("fatal", fmt.Sprintf(format, a...)) }
+
+func run(f func(testing.TB)) *recorder {
+	r := &recorder{}
+	done := make(chan struct{})
+	// Ends with f, which Goexit may cut short; waited for right below.
+	go func() {
+		defer close(done)
+		f(r)
+	}()
+	<-done
+	return r
+}
+
+func TestTiers(t *testing.T) {
+	missing := func(t testing.TB) { Need(t, "sh", "no-such-tool-at-all") }
+	t.Setenv("RAFTKV_TEST", "")
+	if r := run(missing); r.ended != "skip" || !strings.Contains(r.text, "no-such-tool-at-all") {
+		t.Errorf("tier 1 without a tool: %q %q", r.ended, r.text)
+	}
+	if r := run(FullOnly); r.ended != "skip" || !strings.Contains(r.text, "RAFTKV_TEST=full") {
+		t.Errorf("tier 1: %q %q", r.ended, r.text)
+	}
+	t.Setenv("RAFTKV_TEST", "full")
+	if r := run(missing); r.ended != "fatal" || !strings.Contains(r.text, "apt-get install") {
+		t.Errorf("tier 2 without a tool: %q %q", r.ended, r.text)
+	}
+	if r := run(FullOnly); r.ended != "" {
+		t.Errorf("tier 2: %q %q", r.ended, r.text)
+	}
+	if r := run(func(t testing.TB) { Need(t, "sh") }); r.ended != "" {
+		t.Errorf("tool that is there: %q %q", r.ended, r.text)
+	}
+}
