@@ -38,3 +38,6 @@ type ChangeError struct {
 func (e *ChangeError) Error() string {
 	return fmt.Sprintf("membership change of node %v: %s", e.ID, e.Reason)
 }
+
+// ErrNoSpace means that too few voters have disk space to take a write: nothing was taken.
+var ErrNoSpace = errors.New("too few nodes have disk space left")

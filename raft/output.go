@@ -48,3 +48,40 @@ type Soft struct {
 	Leader NodeID
 	Reason string
 }
+
+// Output derives what to do now. Call it after a batch of inputs; what it
+// returns is not returned again, but for messages, which the protocol repeats.
+func (r *Raft) Output(room Room) Output {
+	var out Output
+	out.Messages = r.answers
+	r.answers = nil
+	out.Messages = r.electionMessages(out.Messages)
+	switch r.role {
+	case Leader:
+		out.Messages = r.leaderMessages(out.Messages)
+	case Follower:
+		out.Messages = r.followerReply(out.Messages)
+	}
+	for i := range out.Messages {
+		m := &out.Messages[i]
+		m.From, m.Boot, m.Seq = r.cfg.ID, r.cfg.Boot, r.w.done
+	}
+	out.Reads, r.lead.ready = r.lead.ready, nil
+	out.Lost, r.lost = r.lost, nil
+	if room.Install {
+		out.Install = r.install()
+	}
+	if room.Write && len(r.w.flight) < r.cfg.MaxWrites {
+		out.Write = r.write()
+	}
+	if room.Apply > 0 && r.handed < r.commit && !r.refetch {
+		out.Committed = r.log.slice(r.handed+1, r.commit, room.Apply)
+		r.handed += Index(len(out.Committed))
+	}
+	if soft := (Soft{Role: r.role, Term: r.term, Leader: r.leader}); soft != r.softSent {
+		r.softSent = soft
+		soft.Reason = r.reason
+		out.Soft = &soft
+	}
+	return out
+}
