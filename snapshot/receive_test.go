@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -301,5 +302,34 @@ func TestErrorsNameTheSnapshot(t *testing.T) {
 	err := d.Receive(t.Context(), metaAt(20), broken(nil, 0, errCut), noProgress)
 	if err == nil || !strings.Contains(err.Error(), "3/20") {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// Each frame fits its crc and the whole does not: then no byte of it is trusted for the next try.
+func TestWrongSumOfTheWholeStartsOver(t *testing.T) {
+	file := bytesOf(t, 20, partsOf(20, 0, 10))
+	c := newChain()
+	s := newScanner(bytes.NewReader(file))
+	for !s.done {
+		c = s.chain // as it was before the footer
+		if _, err := s.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forged := bytes.Clone(file)
+	foot := forged[len(file)-footSize:]
+	foot[4+8+8] ^= 1
+	binary.LittleEndian.PutUint32(foot[footSize-crcSize:], c.extend(foot[:footSize-crcSize]))
+	fsys := NewMemFS()
+	d := mustOpenDir(t, fsys, "/snap", tiny)
+	if err := d.Receive(t.Context(), metaAt(20), serve(forged), noProgress); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("err = %v", err)
+	}
+	rec := &recorder{src: serve(file)}
+	if err := d.Receive(t.Context(), metaAt(20), rec.open, noProgress); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(rec.offsets, []uint64{0}) {
+		t.Errorf("asked from %v", rec.offsets)
 	}
 }
