@@ -37,6 +37,66 @@ const (
 // ReadOnly tells whether the operation changes nothing and so stays out of the log.
 func (o Op) ReadOnly() bool { return o >= 64 }
 
+// known tells whether this binary knows the operation.
+func (o Op) known() bool { return o >= OpTick && o <= OpLimit || o >= OpGet && o <= OpSession }
+
+// once tells whether the operation may stand inside OpOnce: what writes keys
+// or settings. The others have no effect to repeat, or are of sessions themselves.
+func (o Op) once() bool { return o >= OpSet && o <= OpIncrBy || o == OpLimit }
+
+// flags are the flags that mean something with the operation.
+func (o Op) flags() Flags {
+	if o == OpSet {
+		return FlagNX | FlagXX | FlagGet | FlagKeepTTL | FlagIn | FlagAt
+	}
+	return 0
+}
+
+// String is the operation's name in error messages, that of Redis where there is one.
+func (o Op) String() string {
+	switch o {
+	case OpTick:
+		return "tick"
+	case OpSet:
+		return "set"
+	case OpAppend:
+		return "append"
+	case OpDel:
+		return "del"
+	case OpMSet:
+		return "mset"
+	case OpIncrBy:
+		return "incrby"
+	case OpSessionOpen:
+		return "session-open"
+	case OpSessionKeep:
+		return "session-keep"
+	case OpSessionClose:
+		return "session-close"
+	case OpOnce:
+		return "once"
+	case OpVerify:
+		return "verify"
+	case OpLimit:
+		return "limit"
+	case OpGet:
+		return "get"
+	case OpStrlen:
+		return "strlen"
+	case OpExists:
+		return "exists"
+	case OpMGet:
+		return "mget"
+	case OpScan:
+		return "scan"
+	case OpDBSize:
+		return "dbsize"
+	case OpSession:
+		return "session"
+	}
+	return fmt.Sprintf("op-%d", uint8(o))
+}
+
 // Flags of a command.
 type Flags uint16
 

@@ -100,3 +100,41 @@ func decodeResult(b []byte, depth int) (Result, []byte, error) {
 	}
 	return r, b, nil
 }
+
+// The append functions write results without building a Result first.
+
+func appendNil(dst []byte) []byte { return append(dst, byte(ResultNil)) }
+
+func appendOK(dst []byte) []byte { return append(dst, byte(ResultOK)) }
+
+func appendInt(dst []byte, v int64) []byte {
+	return binary.AppendVarint(append(dst, byte(ResultInt)), v)
+}
+
+func appendBytes[B []byte | string](dst []byte, b B) []byte {
+	dst = binary.AppendUvarint(append(dst, byte(ResultBytes)), uint64(len(b)))
+	return append(dst, b...)
+}
+
+// appendArray starts an array; its elements follow.
+func appendArray(dst []byte, count int) []byte {
+	return binary.AppendUvarint(append(dst, byte(ResultArray)), uint64(count))
+}
+
+// appendValue appends what a key holds, or nil.
+func appendValue(dst []byte, it *item, live bool) []byte {
+	if !live {
+		return appendNil(dst)
+	}
+	return appendBytes(dst, it.value)
+}
+
+// appendError appends a Redis error: prefix, blank, text.
+func appendError(dst []byte, text string) []byte {
+	dst = binary.AppendUvarint(append(dst, byte(ResultError)), uint64(len(text)))
+	return append(dst, text...)
+}
+
+func appendErrorf(dst []byte, format string, args ...any) []byte {
+	return appendError(dst, fmt.Sprintf(format, args...))
+}

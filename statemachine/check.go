@@ -1,0 +1,81 @@
+package statemachine
+
+import "fmt"
+
+// unknownError is a command with a meaning that this binary does not have.
+// Committed, it stops the machine; it is never skipped.
+type unknownError struct{ what string }
+
+func (e *unknownError) Error() string {
+	return fmt.Sprintf("%s is unknown at level %d; start a newer binary", e.what, level)
+}
+
+// refusedError is a command that is wrong on every node of every version alike:
+// it is answered with an error and changes nothing.
+type refusedError struct{ what string }
+
+func (e *refusedError) Error() string { return e.what }
+
+// Check tells whether b is a command that may be proposed. The server that
+// takes it from a client or from another node calls it before the log: a
+// command that this binary doesn't know would stop every node like it.
+func Check(b []byte) error {
+	var outer, inner Command
+	return inspect(b, &outer, &inner)
+}
+
+// inspect decodes a command of the log, with OpOnce the inner one too. The
+// error is a *refusedError or an *unknownError.
+func inspect(b []byte, outer, inner *Command) error {
+	if err := inspectOne(b, outer); err != nil {
+		return err
+	}
+	if outer.Op != OpOnce {
+		return nil
+	}
+	if err := inspectOne(outer.Args[0], inner); err != nil {
+		return err
+	}
+	if !inner.Op.once() {
+		return &refusedError{fmt.Sprintf("ERR '%v' can't stand inside 'once'", inner.Op)}
+	}
+	return nil
+}
+
+func inspectOne(b []byte, c *Command) error {
+	// The operation first: what is unknown may be encoded in another way, too.
+	if len(b) > 0 && !Op(b[0]).known() {
+		return &unknownError{fmt.Sprintf("operation %d", b[0])}
+	}
+	if err := c.Decode(b); err != nil {
+		return &refusedError{"ERR " + err.Error()}
+	}
+	if strange := c.Flags &^ c.Op.flags(); strange != 0 {
+		return &unknownError{fmt.Sprintf("flag %#x of '%v'", uint16(strange), c.Op)}
+	}
+	if c.Op.ReadOnly() {
+		return &refusedError{fmt.Sprintf("ERR '%v' is a read and doesn't belong in the log", c.Op)}
+	}
+	if !c.arity() {
+		return &refusedError{fmt.Sprintf("ERR wrong number of arguments for '%v' command", c.Op)}
+	}
+	return nil
+}
+
+// arity tells whether the number of arguments fits the operation.
+func (c *Command) arity() bool {
+	n := len(c.Args)
+	switch c.Op {
+	case OpSet, OpAppend:
+		return n == 2
+	case OpIncrBy, OpOnce, OpLimit, OpGet, OpStrlen:
+		return n == 1
+	case OpDel, OpExists, OpMGet:
+		return n >= 1
+	case OpMSet:
+		return n >= 2 && n%2 == 0
+	case OpScan:
+		return n == 1 || n == 2
+	}
+	return n == 0
+}

@@ -1,0 +1,219 @@
+package statemachine
+
+import (
+	"math"
+	"sort"
+	"strings"
+	"unsafe"
+
+	"github.com/tidwall/btree"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// level is the level of commands and meanings that this code knows.
+const level = 1
+
+// millisecond in the unit of raft.Time.
+const millisecond = 1_000_000
+
+// Removal is bounded, so that one entry never pays for a million deadlines that
+// passed at once. What is due is invisible from the first moment all the same.
+const (
+	removePerEntry = 64   // keys, and as many sessions
+	removePerTick  = 1024 // by OpTick, which has nothing else to do
+)
+
+// item is one key. It is 64 bytes and the key's own; see newItem.
+type item struct {
+	key      string
+	value    []byte // immutable up to its length; APPEND may write behind it
+	version  uint64 // index of the entry that changed it last
+	deadline int64  // in milliseconds of log time; 0 is none
+}
+
+// state is all that entries have made.
+//
+// Invariants (check in the tests verifies them):
+//
+//	keys and tree hold the same items, under their keys
+//	timers holds the items with a deadline, each under its present one
+//	the list from oldest to newest holds all sessions, ascending by used and by usedAt
+//	running is the sum of all elements of keys and sessions
+type state struct {
+	applied raft.EntryID
+	now     raft.Time
+
+	limits   Limits
+	settings sum // of limits
+
+	keys   map[string]*item
+	tree   *btree.BTreeG[*item] // by key; touched only when a key is made or removed
+	timers *btree.BTreeG[*item] // by deadline, then key
+	bytes  int64                // of keys and values
+
+	sessions       btree.Map[uint64, *session]
+	oldest, newest *session // by last use
+
+	running sum   // of keys and sessions
+	view    *view // nil if not frozen
+}
+
+func newState(l Limits) *state {
+	return &state{
+		limits:   l,
+		settings: l.sum(),
+		keys:     map[string]*item{},
+		tree:     btree.NewBTreeGOptions(byKey, btree.Options{NoLocks: true}),
+		timers:   btree.NewBTreeGOptions(byDeadline, btree.Options{NoLocks: true}),
+	}
+}
+
+func byKey(a, b *item) bool { return a.key < b.key }
+
+func byDeadline(a, b *item) bool { return compareDeadline(a, b) < 0 }
+
+func compareDeadline(a, b *item) int {
+	switch {
+	case a.deadline < b.deadline:
+		return -1
+	case a.deadline > b.deadline:
+		return 1
+	}
+	return strings.Compare(a.key, b.key)
+}
+
+// newItem makes an item with its own copy of the key. Keys of usual lengths
+// lie behind their item in the same piece of memory: a million keys are then a
+// million pieces less for the garbage collector.
+func newItem(key []byte) *item {
+	switch n := len(key); {
+	case n == 0:
+		return &item{}
+	case n <= 24:
+		x := &struct {
+			item
+			room [24]byte
+		}{}
+		return x.item.named(x.room[:n], key)
+	case n <= 40:
+		x := &struct {
+			item
+			room [40]byte
+		}{}
+		return x.item.named(x.room[:n], key)
+	case n <= 72:
+		x := &struct {
+			item
+			room [72]byte
+		}{}
+		return x.item.named(x.room[:n], key)
+	}
+	return &item{key: string(key)}
+}
+
+// named copies the key to room. Nobody writes there again, so a string may
+// point to it; it keeps the whole item alive, which whoever holds the key mostly wants anyway.
+func (it *item) named(room, key []byte) *item {
+	copy(room, key)
+	it.key = unsafe.String(&room[0], len(room))
+	return it
+}
+
+// nowMillis is the last whole millisecond of log time: a deadline up to it has passed.
+func (s *state) nowMillis() int64 { return int64(s.now) / millisecond }
+
+// due tells whether the deadline has passed: the key is invisible.
+func (s *state) due(it *item) bool { return it.deadline != 0 && it.deadline <= s.nowMillis() }
+
+// dueCount is the number of keys that are due and not yet removed.
+func (s *state) dueCount() int {
+	now := s.nowMillis()
+	return sort.Search(s.timers.Len(), func(i int) bool {
+		it, _ := s.timers.GetAt(i)
+		return it.deadline > now
+	})
+}
+
+// find returns what is stored under the key, and whether it can be seen.
+func (s *state) find(key []byte) (it *item, live bool) {
+	it = s.keys[string(key)]
+	return it, it != nil && !s.due(it)
+}
+
+// store gives the key a value, which the state owns from now on. it is what find returned.
+func (s *state) store(it *item, key, value []byte, deadline int64) {
+	if it == nil {
+		it = newItem(key)
+		s.keys[it.key] = it
+		s.tree.Set(it)
+		s.bytes += int64(len(key))
+	} else {
+		s.view.keepKey(it)
+		s.running.sub(it.sum())
+		s.bytes -= int64(len(it.value))
+	}
+	it.value, it.version = value, uint64(s.applied.Index)
+	s.schedule(it, deadline)
+	s.running.add(it.sum())
+	s.bytes += int64(len(value))
+}
+
+// schedule sets the deadline of a stored item.
+func (s *state) schedule(it *item, deadline int64) {
+	if it.deadline == deadline {
+		return
+	}
+	if it.deadline != 0 {
+		s.timers.Delete(it)
+	}
+	it.deadline = deadline
+	if deadline != 0 {
+		s.timers.Set(it)
+	}
+}
+
+// remove takes a stored key away.
+func (s *state) remove(it *item) {
+	s.view.keepKey(it)
+	s.running.sub(it.sum())
+	s.bytes -= int64(len(it.key) + len(it.value))
+	delete(s.keys, it.key)
+	s.tree.Delete(it)
+	s.schedule(it, 0)
+	// The tree's nodes share arrays and may hold on to the item for a while.
+	it.value = nil
+}
+
+// advance moves to the next entry.
+func (s *state) advance(e raft.Entry) {
+	s.applied = e.EntryID
+	s.now = max(s.now, e.Time)
+}
+
+// sweep removes at most limit keys that are due, in the order of their
+// deadlines, and as many sessions.
+func (s *state) sweep(limit int) {
+	now := s.nowMillis()
+	for range limit {
+		it, ok := s.timers.Min()
+		if !ok || it.deadline > now {
+			break
+		}
+		s.remove(it)
+	}
+	s.sweepSessions(limit)
+}
+
+// deadline is the earliest time at which something becomes due, or became and still is there.
+func (s *state) deadline() (raft.Time, bool) {
+	first, found := raft.Time(math.MaxInt64), false
+	// A deadline that log time can't reach is none.
+	if it, ok := s.timers.Min(); ok && it.deadline <= math.MaxInt64/millisecond {
+		first, found = raft.Time(it.deadline*millisecond), true
+	}
+	if s.oldest != nil {
+		first, found = min(first, s.idleAt(s.oldest)), true
+	}
+	return first, found
+}

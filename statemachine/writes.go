@@ -1,0 +1,221 @@
+package statemachine
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Redis's words, which clients know.
+const (
+	errSyntax   = "ERR syntax error"
+	errInteger  = "ERR value is not an integer or out of range"
+	errOverflow = "ERR increment or decrement would overflow"
+	errExpire   = "ERR invalid expire time in 'set' command"
+)
+
+// write runs a command that writes keys or settings.
+func (m *Machine) write(c *Command, dst []byte) []byte {
+	switch c.Op {
+	case OpSet:
+		return m.set(c, dst)
+	case OpAppend:
+		return m.append(c, dst)
+	case OpDel:
+		n := int64(0)
+		for _, key := range c.Args {
+			if it, live := m.st.find(key); live {
+				m.st.remove(it)
+				n++
+			}
+		}
+		return appendInt(dst, n)
+	case OpMSet:
+		return m.mset(c, dst)
+	case OpIncrBy:
+		return m.incr(c, dst)
+	case OpLimit:
+		return m.limit(c, dst)
+	}
+	// inspect lets nothing else through; an error on every node is still better than a panic.
+	return appendErrorf(dst, "ERR '%v' is not a write", c.Op)
+}
+
+// tooLarge appends the error of a key or value above its cap. Nothing has changed then.
+func (m *Machine) tooLarge(key []byte, valueBytes int, dst []byte) ([]byte, bool) {
+	l := &m.st.limits
+	if int64(len(key)) > l.KeyBytes {
+		return appendErrorf(dst, "ERR key exceeds maximum allowed size (key-bytes %d)", l.KeyBytes), true
+	}
+	if int64(valueBytes) > l.ValueBytes {
+		return appendErrorf(dst, "ERR string exceeds maximum allowed size (value-bytes %d)", l.ValueBytes), true
+	}
+	return dst, false
+}
+
+// own copies a value out of the entry, which the log holds on to.
+func own(value []byte) []byte {
+	v := make([]byte, len(value))
+	copy(v, value)
+	return v
+}
+
+// newDeadline is the deadline that OpSet asks for, in milliseconds; 0 is none.
+func (s *state) newDeadline(c *Command) (deadline int64, fault string) {
+	switch c.Flags & (FlagIn | FlagAt | FlagKeepTTL) {
+	case 0, FlagKeepTTL:
+		return 0, ""
+	case FlagAt:
+		if c.Num <= 0 {
+			return 0, errExpire
+		}
+		return c.Num, ""
+	case FlagIn:
+		// Rounded up: a key lives at least as long as was asked for.
+		now := s.nowMillis()
+		if int64(s.now)%millisecond != 0 {
+			now++
+		}
+		if c.Num <= 0 || c.Num > math.MaxInt64-now {
+			return 0, errExpire
+		}
+		return now + c.Num, ""
+	}
+	return 0, errSyntax
+}
+
+func (m *Machine) set(c *Command, dst []byte) []byte {
+	s, key, value := m.st, c.Args[0], c.Args[1]
+	const both = FlagNX | FlagXX
+	if c.Flags&both == both {
+		return appendError(dst, errSyntax)
+	}
+	deadline, fault := s.newDeadline(c)
+	if fault != "" {
+		return appendError(dst, fault)
+	}
+	if dst, bad := m.tooLarge(key, len(value), dst); bad {
+		return dst
+	}
+	it, live := s.find(key)
+	get := c.Flags&FlagGet != 0
+	if get {
+		dst = appendValue(dst, it, live)
+	}
+	if c.Flags&FlagNX != 0 && live || c.Flags&FlagXX != 0 && !live {
+		if !get {
+			dst = appendNil(dst)
+		}
+		return dst
+	}
+	if c.Flags&FlagKeepTTL != 0 && live {
+		deadline = it.deadline
+	}
+	switch {
+	case deadline == 0 || deadline > s.nowMillis():
+		s.store(it, key, own(value), deadline)
+	case it != nil:
+		s.remove(it) // it would never be seen
+	}
+	if !get {
+		dst = appendOK(dst)
+	}
+	return dst
+}
+
+func (m *Machine) mset(c *Command, dst []byte) []byte {
+	for i := 0; i < len(c.Args); i += 2 {
+		if dst, bad := m.tooLarge(c.Args[i], len(c.Args[i+1]), dst); bad {
+			return dst
+		}
+	}
+	for i := 0; i < len(c.Args); i += 2 {
+		it, _ := m.st.find(c.Args[i])
+		m.st.store(it, c.Args[i], own(c.Args[i+1]), 0)
+	}
+	return appendOK(dst)
+}
+
+// append costs what is added, and now and then a copy into a larger array. A
+// frozen view or kept slice sees its own length of the shared array and never
+// what is written behind it.
+func (m *Machine) append(c *Command, dst []byte) []byte {
+	s, key, added := m.st, c.Args[0], c.Args[1]
+	it, live := s.find(key)
+	if !live {
+		if dst, bad := m.tooLarge(key, len(added), dst); bad {
+			return dst
+		}
+		s.store(it, key, own(added), 0)
+		return appendInt(dst, int64(len(added)))
+	}
+	// The key is there already: a cap that was lowered since doesn't concern it.
+	if dst, bad := m.tooLarge(nil, len(it.value)+len(added), dst); bad {
+		return dst
+	}
+	s.view.keepKey(it)
+	k := xxh3.HashString128(it.key)
+	full := len(it.value) / chunkBytes // chunks that stay as they are
+	s.running.sub(it.head(k))
+	s.running.sub(it.chunks(k, full))
+	it.value = append(it.value, added...)
+	it.version = uint64(s.applied.Index)
+	s.running.add(it.head(k))
+	s.running.add(it.chunks(k, full))
+	s.bytes += int64(len(added))
+	return appendInt(dst, int64(len(it.value)))
+}
+
+func (m *Machine) incr(c *Command, dst []byte) []byte {
+	s, key := m.st, c.Args[0]
+	it, live := s.find(key)
+	var old, deadline int64
+	if live {
+		var ok bool
+		if old, ok = parseInteger(it.value); !ok {
+			return appendError(dst, errInteger)
+		}
+		deadline = it.deadline
+	}
+	if c.Num > 0 && old > math.MaxInt64-c.Num || c.Num < 0 && old < math.MinInt64-c.Num {
+		return appendError(dst, errOverflow)
+	}
+	var room [20]byte
+	value := strconv.AppendInt(room[:0], old+c.Num, 10)
+	limitKey := key
+	if live {
+		limitKey = nil
+	}
+	if dst, bad := m.tooLarge(limitKey, len(value), dst); bad {
+		return dst
+	}
+	s.store(it, key, own(value), deadline)
+	return appendInt(dst, old+c.Num)
+}
+
+// parseInteger reads what Redis takes for an integer (string2ll): the one
+// canonical form, without plus, blanks or leading zeros.
+func parseInteger(b []byte) (int64, bool) {
+	if len(b) == 0 || len(b) > 20 {
+		return 0, false
+	}
+	v, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	var room [20]byte
+	return v, string(strconv.AppendInt(room[:0], v, 10)) == string(b)
+}
+
+func (m *Machine) limit(c *Command, dst []byte) []byte {
+	known, err := m.st.limits.set(c.Args[0], c.Num)
+	switch {
+	case !known:
+		return appendErrorf(dst, "ERR unknown setting %.64q", c.Args[0])
+	case err != nil:
+		return appendErrorf(dst, "ERR %v", err)
+	}
+	m.st.settings = m.st.limits.sum()
+	return appendOK(dst)
+}
