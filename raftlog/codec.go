@@ -1,0 +1,161 @@
+package raftlog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// The values in a segment, little-endian. Every value begins with crc32c over
+// the number of the segment, the key and the rest of the value, so that a value
+// at another place, or left over from the file's earlier life, is damage too.
+//
+//	entry, key = index (8 bytes, big-endian):
+//	  0 sum 4 | 4 version 1 | 5 type 1 | 6 term 8 | 14 time 8 | 22 data
+//	state, key = "state":
+//	  0 sum 4 | 4 version 1 | 5 fence 1 | 6 term 8 | 14 vote 8 | 22 commit 8 | 30 seq 8 |
+//	  38 base term 8 | 46 base index 8 | 54 last term 8 | 62 last index 8 |
+//	  70 from 8 | 78 term of the entry before from 8
+const (
+	entryVersion = 1
+	entryHeader  = 22
+	stateVersion = 1
+	stateSize    = 86
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// record is the state as one segment has it: after the last transaction in it.
+type record struct {
+	state raft.HardState
+	fence raft.Fence
+	seq   uint64
+	base  raft.EntryID
+	last  raft.EntryID // the end of the whole log
+	from  raft.Index   // from here on this segment, not an older one, has the log
+	prev  raft.Term    // of the entry before from
+}
+
+func keyOf(i raft.Index) (key [8]byte) {
+	binary.BigEndian.PutUint64(key[:], uint64(i))
+	return key
+}
+
+// sum is the checksum of a value that begins with room for it.
+func sum(segment uint64, key, value []byte) uint32 {
+	var place [8 + 8]byte
+	binary.LittleEndian.PutUint64(place[:], segment)
+	n := 8 + copy(place[8:], key)
+	return crc32.Update(crc32.Checksum(place[:n], castagnoli), castagnoli, value[4:])
+}
+
+// appendEntry appends the value of e to dst.
+func appendEntry(dst []byte, segment uint64, key []byte, e *raft.Entry) []byte {
+	at := len(dst)
+	dst = append(dst, 0, 0, 0, 0, entryVersion, byte(e.Type))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Term))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time))
+	dst = append(dst, e.Data...)
+	binary.LittleEndian.PutUint32(dst[at:], sum(segment, key, dst[at:]))
+	return dst
+}
+
+// decodeEntry is the inverse of appendEntry. Data lies in value.
+func decodeEntry(segment uint64, key, value []byte) (raft.Entry, error) {
+	if len(key) != 8 {
+		return raft.Entry{}, fmt.Errorf("entry key of %d bytes, want 8: %w", len(key), ErrCorrupt)
+	}
+	index := binary.BigEndian.Uint64(key)
+	if len(value) < entryHeader {
+		return raft.Entry{}, fmt.Errorf("entry %d: %d bytes, the header alone has %d: %w", index, len(value), entryHeader, ErrCorrupt)
+	}
+	if want, got := binary.LittleEndian.Uint32(value), sum(segment, key, value); got != want {
+		return raft.Entry{}, fmt.Errorf("entry %d: checksum %08x, want %08x: %w", index, got, want, ErrCorrupt)
+	}
+	if v := value[4]; v != entryVersion {
+		return raft.Entry{}, fmt.Errorf("entry %d: version %d, this binary reads %d: %w", index, v, entryVersion, ErrVersion)
+	}
+	return raft.Entry{
+		EntryID: raft.EntryID{
+			Term:  raft.Term(binary.LittleEndian.Uint64(value[6:])),
+			Index: raft.Index(index),
+		},
+		Type: raft.EntryType(value[5]),
+		Time: raft.Time(binary.LittleEndian.Uint64(value[14:])),
+		Data: value[entryHeader:],
+	}, nil
+}
+
+// appendRecord appends the value of r to dst.
+func appendRecord(dst []byte, segment uint64, r *record) []byte {
+	at := len(dst)
+	dst = append(dst, 0, 0, 0, 0, stateVersion, byte(r.fence))
+	for _, v := range [...]uint64{
+		uint64(r.state.Term), uint64(r.state.Vote), uint64(r.state.Commit), r.seq,
+		uint64(r.base.Term), uint64(r.base.Index), uint64(r.last.Term), uint64(r.last.Index),
+		uint64(r.from), uint64(r.prev),
+	} {
+		dst = binary.LittleEndian.AppendUint64(dst, v)
+	}
+	binary.LittleEndian.PutUint32(dst[at:], sum(segment, stateKey, dst[at:]))
+	return dst
+}
+
+// decodeRecord is the inverse of appendRecord.
+func decodeRecord(segment uint64, value []byte) (record, error) {
+	if len(value) != stateSize {
+		return record{}, fmt.Errorf("state: %d bytes, want %d: %w", len(value), stateSize, ErrCorrupt)
+	}
+	if want, got := binary.LittleEndian.Uint32(value), sum(segment, stateKey, value); got != want {
+		return record{}, fmt.Errorf("state: checksum %08x, want %08x: %w", got, want, ErrCorrupt)
+	}
+	if v := value[4]; v != stateVersion {
+		return record{}, fmt.Errorf("state: version %d, this binary reads %d: %w", v, stateVersion, ErrVersion)
+	}
+	u64 := func(at int) uint64 { return binary.LittleEndian.Uint64(value[at:]) }
+	r := record{
+		fence: raft.Fence(value[5]),
+		state: raft.HardState{Term: raft.Term(u64(6)), Vote: raft.NodeID(u64(14)), Commit: raft.Index(u64(22))},
+		seq:   u64(30),
+		base:  raft.EntryID{Term: raft.Term(u64(38)), Index: raft.Index(u64(46))},
+		last:  raft.EntryID{Term: raft.Term(u64(54)), Index: raft.Index(u64(62))},
+		from:  raft.Index(u64(70)),
+		prev:  raft.Term(u64(78)),
+	}
+	if r.fence > raft.FenceForever || r.base.Index > r.last.Index || r.from == 0 || r.from > r.last.Index+1 {
+		return record{}, fmt.Errorf("state: fence %d, base %v, last %v, from %d: %w", r.fence, r.base, r.last, r.from, ErrCorrupt)
+	}
+	return r, nil
+}
+
+// indexOf is the inverse of keyOf; a key of another length is no index.
+func indexOf(key []byte) raft.Index {
+	if len(key) != 8 {
+		return 0
+	}
+	return raft.Index(binary.BigEndian.Uint64(key))
+}
+
+// arena gives entries copies of their data in few allocations. Neighbours leave
+// the log together, so that little is kept alive by one that stays.
+type arena struct{ free []byte }
+
+const arenaBytes = 64 << 10
+
+func (a *arena) copy(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) > arenaBytes/4 {
+		return append([]byte(nil), b...)
+	}
+	if len(a.free) < len(b) {
+		a.free = make([]byte, arenaBytes)
+	}
+	out := a.free[:len(b):len(b)]
+	copy(out, b)
+	a.free = a.free[len(b):]
+	return out
+}
