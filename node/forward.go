@@ -1,0 +1,229 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Packets are what replicas say to each other about their clients' requests.
+// They are no Raft messages: each is written once, to one connection, and
+// never resent. See docs/formats.md:
+//
+//	packet   = version kind boot(8, big endian) item...
+//	forward  : term, item = id count (length bytes)...
+//	replies  :       item = id count (outcome reason index length bytes)...
+//	readAsk  :       item = id
+//	readTell :       item = id reason index
+//
+// Numbers are uvarints. boot is the asking node's boot, in both directions: an
+// answer to an earlier boot means nothing to the present one.
+const packetVersion = 1
+
+type packetKind byte
+
+const (
+	packetForward  packetKind = 1
+	packetReplies  packetKind = 2
+	packetReadAsk  packetKind = 3
+	packetReadTell packetKind = 4
+)
+
+// Bounds of decoding. They are constants of the format.
+const (
+	packetHeader    = 10
+	maxForwardItems = 1 << 16 // commands in one forward
+)
+
+// ErrMalformed means that bytes are not a packet that this package made.
+var ErrMalformed = errors.New("malformed packet")
+
+// reason is an error on the wire. The numbers are the format's.
+var reasons = [...]error{
+	0:  nil,
+	1:  &raft.NotLeaderError{},
+	2:  raft.ErrBusy,
+	3:  raft.ErrTransfer,
+	4:  ErrNoSpace,
+	5:  ErrTimeout,
+	6:  ErrShutdown,
+	7:  ErrLostLead,
+	8:  ErrEarlier,
+	9:  ErrBusy,
+	10: ErrNotReady,
+}
+
+const reasonOther = 255
+
+// errOther stands for a reason of a newer version.
+var errOther = errors.New("the leader refused for a reason that this version does not know")
+
+func reasonOf(err error) byte {
+	var other *raft.NotLeaderError
+	if errors.As(err, &other) {
+		return 1
+	}
+	for i, e := range reasons {
+		if i != 1 && errors.Is(err, e) {
+			return byte(i)
+		}
+	}
+	return reasonOther
+}
+
+func errorOf(reason byte) error {
+	if int(reason) < len(reasons) {
+		return reasons[reason]
+	}
+	return errOther
+}
+
+func appendPacket(dst []byte, k packetKind, boot uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, packetVersion, byte(k)), boot)
+}
+
+// appendForward appends one forward's head; appendCommand follows count times.
+func appendForward(dst []byte, id uint64, count int) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(dst, id), uint64(count))
+}
+
+func appendCommand(dst, cmd []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(cmd))), cmd...)
+}
+
+func appendReply(dst []byte, p Reply) []byte {
+	dst = append(dst, byte(p.Outcome), reasonOf(p.Err))
+	dst = binary.AppendUvarint(dst, uint64(p.Index))
+	return appendCommand(dst, p.Result)
+}
+
+func appendReadTell(dst []byte, id uint64, index raft.Index, err error) []byte {
+	dst = binary.AppendUvarint(dst, id)
+	dst = append(dst, reasonOf(err))
+	return binary.AppendUvarint(dst, uint64(index))
+}
+
+// packetReader reads a packet. After a fault it stays at the end with err set.
+// What it returns aliases the packet.
+type packetReader struct {
+	b   []byte
+	err error
+}
+
+func (d *packetReader) fault(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("packet: %s: %w", what, ErrMalformed)
+	}
+	d.b = nil
+}
+
+func (d *packetReader) more() bool { return d.err == nil && len(d.b) > 0 }
+
+func (d *packetReader) header() (packetKind, uint64) {
+	if len(d.b) < packetHeader {
+		d.fault("shorter than its header")
+		return 0, 0
+	}
+	if d.b[0] != packetVersion {
+		d.fault(fmt.Sprintf("version %d, want %d", d.b[0], packetVersion))
+		return 0, 0
+	}
+	k, boot := packetKind(d.b[1]), binary.BigEndian.Uint64(d.b[2:])
+	d.b = d.b[packetHeader:]
+	if k < packetForward || k > packetReadTell {
+		d.fault("unknown kind")
+	}
+	return k, boot
+}
+
+func (d *packetReader) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fault("number")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count reads a number of elements, of at least size bytes each.
+func (d *packetReader) count(size int) int {
+	v := d.uvarint()
+	if v == 0 || v > maxForwardItems || v > uint64(len(d.b)/size) {
+		d.fault("count")
+		return 0
+	}
+	return int(v)
+}
+
+func (d *packetReader) byte() byte {
+	if len(d.b) == 0 {
+		d.fault("ends early")
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *packetReader) bytes() []byte {
+	v := d.uvarint()
+	if v > uint64(len(d.b)) {
+		d.fault("length")
+		return nil
+	}
+	p := d.b[:v:v]
+	d.b = d.b[v:]
+	return p
+}
+
+func (d *packetReader) reply() Reply {
+	p := Reply{Outcome: Outcome(d.byte()), Err: errorOf(d.byte()), Index: raft.Index(d.uvarint()), Result: d.bytes()}
+	switch {
+	case d.err != nil:
+	case p.Outcome < Applied || p.Outcome > Unknown:
+		d.fault("outcome")
+	case (p.Outcome == Applied) != (p.Err == nil):
+		d.fault("outcome and reason contradict each other")
+	}
+	return p
+}
+
+// Refusal is what the inbox keeps of a packet for which it has no room.
+type Refusal struct {
+	To   raft.NodeID
+	kind packetKind
+	boot uint64
+	ids  []uint64
+	n    []int // commands of each forward
+}
+
+// refusalOf reads from a packet who must be told that it was not taken. ok is
+// false if nobody waits for an answer.
+func refusalOf(from raft.NodeID, b []byte) (f Refusal, ok bool) {
+	d := packetReader{b: b}
+	f.To = from
+	f.kind, f.boot = d.header()
+	switch f.kind {
+	case packetForward:
+		d.uvarint() // term
+		for d.more() {
+			id, n := d.uvarint(), d.count(1)
+			for range n {
+				d.bytes()
+			}
+			if d.err == nil {
+				f.ids, f.n = append(f.ids, id), append(f.n, n)
+			}
+		}
+	case packetReadAsk:
+		for d.more() {
+			if id := d.uvarint(); d.err == nil {
+				f.ids = append(f.ids, id)
+			}
+		}
+	}
+	return f, d.err == nil && len(f.ids) > 0
+}

@@ -1,0 +1,239 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Ports are the rooms around a node.
+type Ports struct {
+	Store     Store
+	Machine   Machine // empty: New restores it
+	Snapshots Snapshots
+	Network   Network
+}
+
+// Node is a Replica with its goroutines: the public face of this package.
+type Node struct {
+	cfg     Config
+	ports   Ports
+	metrics *Metrics
+	in      *inbox
+	replica *Replica
+	applier *Applier
+	w       *workers
+
+	ran     atomic.Bool
+	ended   chan struct{} // closed when Run returns
+	stop    chan struct{} // receives one: Run shall end
+	fatal   chan error    // receives the first fatal error
+	status  atomic.Pointer[Status]
+	started atomic.Int64 // nanoseconds since the epoch of the monotonic clock below
+	epoch   time.Time
+
+	loopAt    atomic.Int64 // last turn of the loop, nanoseconds since epoch
+	diskAt    atomic.Int64 // last write that ended
+	diskSince atomic.Int64 // start of the write that is under way, 0 if none
+}
+
+var (
+	errConnClosed = errors.New("the connection is closed")
+	errRanAlready = errors.New("the node ran already; make a new one")
+)
+
+// New makes a node of what its disk holds and restores the machine from the
+// newest snapshot, which may take a while. Nothing runs before Run.
+func New(cfg Config, durable raft.Durable, ports Ports) (*Node, error) {
+	n := &Node{
+		cfg: cfg, ports: ports,
+		metrics: &Metrics{},
+		ended:   make(chan struct{}),
+		stop:    make(chan struct{}, 1),
+		fatal:   make(chan error, 1),
+		epoch:   time.Now(),
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if durable.Snapshot.Last.Index > 0 {
+		if err := restore(ports.Machine, durable.Snapshot, ports.Snapshots.Open); err != nil {
+			return nil, err
+		}
+	}
+	n.in = newInbox(cfg.Inbox, n.metrics)
+	n.w = newWorkers(n)
+	n.applier = NewApplier(ports.Machine, durable.Snapshot, n.w, n.metrics, ports.Snapshots.Open)
+	var err error
+	if n.replica, err = NewReplica(cfg, durable, n.w, n.metrics, ports.Machine.TickCommand(nil)); err != nil {
+		return nil, fmt.Errorf("start the core: %w", err)
+	}
+	n.publish()
+	return n, nil
+}
+
+// Connect begins a client connection whose replies go to s.
+func (n *Node) Connect(s Sink) *Conn { return &Conn{sink: s, node: n} }
+
+// Submit takes all of the requests, in order, or none and an error: then they
+// surely did nothing. It waits while the node has no room. The slice may be
+// used again afterwards, the data may not. One goroutine calls it.
+func (c *Conn) Submit(ctx context.Context, requests []Request) error {
+	if len(requests) == 0 {
+		return nil
+	}
+	return c.node.in.submit(ctx, c, requests)
+}
+
+// Close ends the connection. Replies of what is open may still come, for a while.
+func (c *Conn) Close() { c.node.in.gone(c) }
+
+// Metrics returns the counters.
+func (n *Node) Metrics() *Metrics { return n.metrics }
+
+// Ready tells whether linearizable reads can be served now.
+func (n *Node) Ready() bool { return n.replica.Ready() }
+
+// Status is the state of the node some ticks ago at most, or when it ended. It
+// doesn't block.
+func (n *Node) Status() Status {
+	s := *n.status.Load()
+	if at := n.started.Load(); at > 0 {
+		s.UptimeSeconds = (n.since() - time.Duration(at)).Seconds()
+	}
+	s.Ready = s.Ready && n.Ready()
+	return s
+}
+
+// publish is called by the loop, or before there is one.
+func (n *Node) publish() {
+	s := n.replica.Status()
+	n.status.Store(&s)
+}
+
+func (n *Node) since() time.Duration { return time.Since(n.epoch) }
+
+// Progress tells a watchdog whether the node is alive.
+type Progress struct {
+	Loop      time.Duration // since the last turn of the loop; it turns at each tick
+	Disk      time.Duration // since the last write ended, or since the start
+	DiskWrite time.Duration // that the write under way has taken, zero if none is
+}
+
+// Progress tells when loop and disk last got on.
+func (n *Node) Progress() Progress {
+	now := n.since()
+	p := Progress{
+		Loop: now - time.Duration(n.loopAt.Load()),
+		Disk: now - time.Duration(n.diskAt.Load()),
+	}
+	if at := n.diskSince.Load(); at > 0 {
+		p.DiskWrite = now - time.Duration(at)
+	}
+	return p
+}
+
+// SetSpace tells whether the disk is short of space: then the node takes no writes.
+func (n *Node) SetSpace(low bool) { n.in.slow(Space{Low: low}) }
+
+// ChangeMember adds or changes (m) or removes (nil) one member, and waits until
+// that is committed. With dryRun it only tells what would stand in the way.
+// Errors: raft's, ErrTimeout, ErrLostLead, ErrBusy, ErrShutdown, and of ctx. After
+// one of ErrTimeout and ctx the change may be made or not: look at the status.
+func (n *Node) ChangeMember(ctx context.Context, id raft.NodeID, m *raft.Member, dryRun bool) error {
+	_, err := question(ctx, n, func(done func(struct{}, error)) Event {
+		return ChangeMember{ID: id, Member: m, DryRun: dryRun, Done: func(err error) { done(struct{}{}, err) }}
+	})
+	return err
+}
+
+// Transfer hands leadership to a voter, or with raft.None to the one that is
+// nearest to the end of the log, and waits until this node leads no more.
+func (n *Node) Transfer(ctx context.Context, to raft.NodeID) error {
+	_, err := question(ctx, n, func(done func(struct{}, error)) Event {
+		return Transfer{To: to, Done: func(err error) { done(struct{}{}, err) }}
+	})
+	return err
+}
+
+// Snapshot takes a snapshot and waits until it is durable.
+func (n *Node) Snapshot(ctx context.Context) (raft.SnapshotMeta, error) {
+	return question(ctx, n, func(done func(raft.SnapshotMeta, error)) Event { return TakeSnapshot{Done: done} })
+}
+
+// Shutdown hands leadership over, refuses new requests, waits for the open ones
+// and ends Run. When ctx ends first, what is open is answered as unknown.
+func (n *Node) Shutdown(ctx context.Context) error {
+	if !n.ran.Load() {
+		return nil
+	}
+	_, err := question(ctx, n, func(done func(struct{}, error)) Event {
+		return Shutdown{Done: func() { done(struct{}{}, nil) }}
+	})
+	if errors.Is(err, ErrShutdown) {
+		err = nil // it was on its way down already
+	}
+	select {
+	case n.stop <- struct{}{}:
+	default:
+	}
+	<-n.ended
+	return err
+}
+
+// question puts an operator's event into the inbox and waits for its answer.
+func question[T any](ctx context.Context, n *Node, ev func(done func(T, error)) Event) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	answers := make(chan answer, 1) // the loop never waits for the asker
+	var none T
+	if err := n.in.ask(ev(func(v T, err error) { answers <- answer{v, err} })); err != nil {
+		return none, err
+	}
+	select {
+	case a := <-answers:
+		return a.v, a.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	case <-n.ended:
+		select {
+		case a := <-answers:
+			return a.v, a.err
+		default:
+			return none, ErrShutdown
+		}
+	}
+}
+
+// Node meets Handler: what the network calls.
+var _ Handler = (*Node)(nil)
+
+// Received implements Handler.
+func (n *Node) Received(ms []raft.Message) { n.in.received(ms) }
+
+// Packet implements Handler.
+func (n *Node) Packet(from raft.NodeID, conn uint64, b []byte) {
+	n.in.packet(Packet{From: from, Conn: conn, Bytes: b})
+}
+
+// Unsent implements Handler.
+func (n *Node) Unsent(to raft.NodeID, token uint64) { n.in.link(Unsent{To: to, Token: token}) }
+
+// Connected implements Handler.
+func (n *Node) Connected(peer raft.NodeID, conn uint64) {
+	n.in.link(Connected{Peer: peer, Conn: conn})
+}
+
+// Heard implements Handler.
+func (n *Node) Heard(peer raft.NodeID, seq uint64) { n.in.link(Heard{Peer: peer, Seq: seq}) }
+
+// Lost implements Handler.
+func (n *Node) Lost(peer raft.NodeID, conn uint64, gone bool) {
+	n.in.link(Lost{Peer: peer, Conn: conn, Gone: gone})
+}

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"slices"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// snapshots is the policy of this node's own snapshots: when one is taken, and
+// how much of the log stays behind it.
+type snapshots struct {
+	meta  raft.SnapshotMeta // newest durable one
+	bytes uint64            // of its content, zero if unknown
+
+	since      int // entries handed to the applier since the last freeze
+	sinceBytes int
+
+	running  bool
+	thawing  bool   // told to give up
+	frozenAt uint64 // tick
+	failures int
+	notAt    uint64 // tick before which no other is begun
+
+	wanted []func(raft.SnapshotMeta, error) // by operators, for the next one
+	saving []func(raft.SnapshotMeta, error) // for the one that is running
+
+	sources []source
+}
+
+// source is what is known of a follower that fetches from here.
+type source struct {
+	id      raft.NodeID
+	fetched uint64
+	grewAt  uint64 // tick
+}
+
+// lookAtSnapshots starts a snapshot if one is due and trims the log.
+func (r *Replica) lookAtSnapshots(s raft.Status) {
+	p := &r.snap
+	if r.fetch.running && r.tick-r.fetch.grewAt > uint64(r.cfg.FetchTicks) {
+		r.d.StopFetch()
+		r.fetch.grewAt = r.tick
+	}
+	fetching := r.watchSources(s)
+	switch {
+	case p.running:
+		if r.tick-p.frozenAt > uint64(r.cfg.FreezeTicks) && !p.thawing {
+			p.thawing = true
+			r.job.thaw = true
+			r.log.Warn("a snapshot takes too long and is given up", "ticks", r.cfg.FreezeTicks)
+		}
+	case r.snapshotDue(s, fetching):
+		r.freeze()
+	}
+	r.trim(s, fetching)
+}
+
+// watchSources notes who is fetching a snapshot and gets on with it. While
+// somebody does, no new snapshot replaces the file, within limits.
+func (r *Replica) watchSources(s raft.Status) (fetching bool) {
+	p := &r.snap
+	var next []source
+	for _, f := range s.Followers {
+		if f.Fetched == 0 {
+			continue
+		}
+		w := source{id: f.ID, fetched: f.Fetched, grewAt: r.tick}
+		if i := slices.IndexFunc(p.sources, func(o source) bool { return o.id == f.ID }); i >= 0 && p.sources[i].fetched == f.Fetched {
+			w.grewAt = p.sources[i].grewAt
+		}
+		next = append(next, w)
+		fetching = fetching || r.tick-w.grewAt <= uint64(r.cfg.FetchTicks)
+	}
+	p.sources = next
+	return fetching
+}
+
+func (r *Replica) snapshotDue(s raft.Status, fetching bool) bool {
+	p := &r.snap
+	if r.tick < p.notAt && len(p.wanted) == 0 || r.handed <= p.meta.Last.Index {
+		return false
+	}
+	if len(p.wanted) > 0 {
+		return true
+	}
+	limit := r.cfg.Raft.MaxRetainedBytes
+	if fetching && s.LogBytes < limit/4*3 {
+		return false
+	}
+	return r.cfg.SnapshotEntries > 0 && p.since >= r.cfg.SnapshotEntries ||
+		r.cfg.SnapshotBytes > 0 && p.sinceBytes >= r.cfg.SnapshotBytes ||
+		// The retained log nears its bound, and the part behind a new snapshot could go.
+		s.LogBytes > limit/2 && p.sinceBytes > limit/8
+}
+
+// freeze lets the applier fix a view of the state.
+func (r *Replica) freeze() {
+	p := &r.snap
+	p.running, p.thawing, p.frozenAt = true, false, r.tick
+	p.saving, p.wanted = p.wanted, nil
+	p.since, p.sinceBytes = 0, 0
+	r.job.freeze = true
+}
+
+func (r *Replica) onSaved(ev Saved) {
+	p := &r.snap
+	p.running = false
+	done := p.saving
+	p.saving = nil
+	if ev.Err != nil {
+		p.failures++
+		p.notAt = r.tick + uint64(r.cfg.SnapshotRetryTicks)<<min(p.failures-1, 6)
+		// What it was due for is still there.
+		p.since += r.cfg.SnapshotEntries
+		p.sinceBytes += r.cfg.SnapshotBytes
+		r.job.thaw = true // if the file failed, the view is still frozen
+		r.metrics.SnapshotErrors.Add(1)
+		r.log.Error("a snapshot could not be saved; it will be tried again", "failures", p.failures, "error", ev.Err)
+	} else {
+		p.failures, p.notAt = 0, 0
+		r.metrics.Snapshots.Add(1)
+		r.log.Info("snapshot saved", "last", ev.Meta.Last.String(), "bytes", ev.Bytes)
+		if ev.Meta.Last.Index > p.meta.Last.Index {
+			p.meta, p.bytes = ev.Meta, ev.Bytes
+			r.compact(r.core.Status(), len(p.sources) > 0)
+		}
+	}
+	for _, f := range done {
+		f(ev.Meta, ev.Err)
+	}
+	if len(p.wanted) > 0 {
+		r.wanted()
+	}
+}
+
+// wanted starts the snapshot that an operator asked for, unless one is running.
+func (r *Replica) wanted() {
+	p := &r.snap
+	switch {
+	case p.running:
+	case r.handed <= p.meta.Last.Index:
+		done := p.wanted
+		p.wanted = nil
+		for _, f := range done {
+			f(p.meta, nil) // nothing happened since
+		}
+	default:
+		r.freeze()
+	}
+}
+
+// keepFrom is the first entry that stays in the log behind the newest
+// snapshot. Some always stay; more, if a follower that answers lags behind them
+// or is fetching: it would else need a snapshot, and after that another one.
+func (r *Replica) keepFrom(s raft.Status, fetching bool) raft.Index {
+	last := r.snap.meta.Last.Index
+	back := func(n int) raft.Index { return last + 1 - min(last, raft.Index(n)) }
+	keep := back(r.cfg.TrailingEntries)
+	for _, f := range s.Followers {
+		if f.Active && f.ID != s.ID {
+			keep = min(keep, f.Match+1)
+		}
+	}
+	if fetching {
+		keep = min(keep, s.Base.Index+1)
+	}
+	return max(keep, back(r.cfg.MaxTrailingEntries))
+}
+
+// trim gives back what was kept for followers that need it no more.
+func (r *Replica) trim(s raft.Status, fetching bool) {
+	if r.snap.meta.Last.Index == 0 {
+		return
+	}
+	// Not for a few entries: each compaction is work for the disk.
+	if keep := r.keepFrom(s, fetching); keep > s.Base.Index+1+raft.Index(max(r.cfg.TrailingEntries/2, 64)) {
+		r.core.Compact(r.snap.meta, keep)
+	}
+}
+
+func (r *Replica) compact(s raft.Status, fetching bool) {
+	r.core.Compact(r.snap.meta, r.keepFrom(s, fetching))
+}
+
+// fetching is the policy of snapshots that come from another node.
+type fetching struct {
+	running  bool
+	grewAt   uint64 // tick
+	bytes    uint64
+	failures int
+	notAt    uint64
+}
+
+func (f *fetching) room(tick uint64) bool { return !f.running && tick >= f.notAt }
+
+func (r *Replica) onInstall(in raft.Install) {
+	assert(!r.fetch.running, "a second fetch while one is under way")
+	r.fetch.running, r.fetch.grewAt, r.fetch.bytes = true, r.tick, 0
+	r.log.Info("fetching a snapshot", "from", in.From.String(), "last", in.Meta.Last.String())
+	r.d.Fetch(in.From, in.Meta)
+}
+
+func (r *Replica) onFetchProgress(ev FetchProgress) {
+	if ev.Bytes > r.fetch.bytes {
+		r.fetch.bytes, r.fetch.grewAt = ev.Bytes, r.tick
+	}
+	r.core.Fetching(ev.Last, ev.Bytes)
+}
+
+func (r *Replica) onFetched(ev Fetched) {
+	f := &r.fetch
+	f.running = false
+	if ev.Err != nil {
+		f.failures++
+		f.notAt = r.tick + uint64(r.cfg.SnapshotRetryTicks)<<min(f.failures-1, 6)
+		r.metrics.FetchErrors.Add(1)
+		r.log.Warn("a snapshot could not be fetched; it will be tried again", "last", ev.Meta.Last.String(), "error", ev.Err)
+		return
+	}
+	f.failures, f.notAt = 0, 0
+	r.metrics.Fetches.Add(1)
+	replace := r.core.Installed(ev.Meta)
+	r.log.Info("snapshot fetched", "last", ev.Meta.Last.String(), "replaces", replace)
+	if ev.Meta.Last.Index > r.snap.meta.Last.Index {
+		r.snap.meta, r.snap.bytes = ev.Meta, f.bytes
+	}
+	if replace {
+		r.install(ev.Meta)
+	}
+}
+
+// install lets the applier replace the state before it applies anything else.
+func (r *Replica) install(meta raft.SnapshotMeta) {
+	// Entries are asked of the core only when the job can be handed over in the
+	// same Flush, so none can be waiting here.
+	assert(len(r.job.entries) == 0, "entries before a restore")
+	r.job.restore = &meta
+	r.handed = meta.Last.Index
+	r.lastTime = max(r.lastTime, meta.Time)
+	r.snap.since, r.snap.sinceBytes = 0, 0
+	r.tickets.jumped(meta.Last, r.endTicket)
+	r.setMembers(r.core.Status().Config)
+}

@@ -1,0 +1,449 @@
+package node
+
+import (
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Replica is the mind of one node: the core, the claims of clients, and what
+// is to be done when. It is a value without goroutine, channel or clock; its
+// owner calls Handle for each event and Flush after a batch of them, from one
+// goroutine, and gives it a Driver whose calls return at once.
+type Replica struct {
+	cfg     Config
+	core    *raft.Raft
+	d       Driver
+	log     *slog.Logger
+	metrics *Metrics
+
+	tick  uint64
+	wall  raft.Time
+	clock logClock
+	soft  raft.Soft
+
+	// The disk.
+	writing    []uint64 // seqs of the writes under way
+	wrote      uint64   // highest seq on disk
+	lastTime   raft.Time
+	lowSpace   bool
+	fencedFor  uint64 // highest seq that a peer heard and this disk doesn't know
+	membership raft.Configuration
+
+	// The applier.
+	job         *Job // gathers until it is handed over
+	jobs        int // at the applier
+	spare       []*Job
+	handed      raft.Index // last entry in a job
+	applied     raft.Index
+	deadline    raft.Time // of the machine
+	hasDeadline bool
+
+	// Requests.
+	tickets  tickets
+	dirty    []*Conn // have something to start
+	stalled  []*Conn // wait for a leader, or for something else that a tick or a role may bring
+	replying []*Conn
+	waiting  int // requests in lanes
+	writes   int // open writes, of connections only
+	reads    int // open reads, stale ones too
+
+	groups   []*group // reads that wait for confirmation, by id
+	group    *group   // takes the reads of this batch
+	nextRead uint64
+
+	fwd   forwards // of this node, at a leader
+	serve serving  // of other nodes, here
+
+	timeEntry timeEntry
+	snap      snapshots
+	fetch     fetching
+	transfers []transfer
+	closing   bool
+	drained   func()
+	bootAt    raft.Index // commit at start: below it the state is older than what was shown before
+	wasReady  bool
+	isReady   atomic.Bool
+	statusOld bool // something changed that Status tells
+
+}
+
+// NewReplica makes the replica of a node from what its disk holds. The machine
+// of its applier holds durable.Snapshot. tick is Machine.TickCommand.
+func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []byte) (*Replica, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	core, err := raft.New(cfg.Raft, durable)
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{
+		cfg: cfg, core: core, d: d, metrics: m,
+		log:      cfg.Logger,
+		clock:    logClock{most: cfg.Tick * time.Duration(cfg.Raft.ElectionTicks)},
+		wrote:    durable.Seq,
+		job:      &Job{},
+		handed:   durable.Snapshot.Last.Index,
+		applied:  durable.Snapshot.Last.Index,
+		lastTime: durable.Snapshot.Time,
+		bootAt:   durable.State.Commit,
+		nextRead: 1,
+	}
+	r.timeEntry.command = tick
+	r.snap.meta = durable.Snapshot
+	r.fwd.init(cfg.Raft.Boot)
+	r.serve.init()
+	if n := len(durable.Entries); n > 0 {
+		r.lastTime = max(r.lastTime, durable.Entries[n-1].Time)
+	}
+	s := core.Status()
+	r.soft = raft.Soft{Role: s.Role, Term: s.Term, Leader: s.Leader}
+	r.setMembers(s.Config)
+	return r, nil
+}
+
+// Handle takes one event. Call Flush after a batch of them.
+func (r *Replica) Handle(ev Event) {
+	switch ev := ev.(type) {
+	case *Submitted:
+		r.onSubmitted(ev.Conn, ev.Requests)
+	case Closed:
+		r.onClosed(ev.Conn)
+	case Received:
+		for i := range ev.Messages {
+			r.core.Receive(ev.Messages[i])
+		}
+		r.metrics.Received.Add(uint64(len(ev.Messages)))
+	case Wrote:
+		r.onWrote(ev)
+	case JobDone:
+		r.onApplied(ev.Job)
+	case Tick:
+		r.onTick(ev)
+	case Packet:
+		r.onPacket(ev)
+	case Overflow:
+		r.onOverflow(ev.Refusal)
+	case Unsent:
+		r.onUnsent(ev)
+	case Lost:
+		r.onLost(ev)
+	case Connected:
+		r.markStalled()
+	case Heard:
+		r.onHeard(ev)
+	case Saved:
+		r.onSaved(ev)
+	case FetchProgress:
+		r.onFetchProgress(ev)
+	case Fetched:
+		r.onFetched(ev)
+	case Space:
+		r.onSpace(ev)
+	case ChangeMember:
+		r.onChangeMember(ev)
+	case Transfer:
+		r.onTransfer(ev)
+	case TakeSnapshot:
+		r.onTakeSnapshot(ev)
+	case StatusQuery:
+		ev.Done(r.Status())
+	case Shutdown:
+		r.onShutdown(ev)
+	case Stop:
+		r.onStop(ev)
+	default:
+		assert(false, "unknown event %T", ev)
+	}
+}
+
+// Flush does everything that the events since the last Flush call for: the
+// network first, then the disk, so that both work at once.
+func (r *Replica) Flush() {
+	for turn := 0; ; turn++ {
+		// Output derives from state, so it comes to an end by itself; a core that
+		// does not is wrong, and would spin here.
+		assert(turn < 10_000, "the core never runs out of output")
+		r.pumpDirty()
+		room := raft.Room{
+			Write:   len(r.writing) < r.cfg.Raft.MaxWrites,
+			Install: r.fetch.room(r.tick),
+		}
+		if r.jobs < r.cfg.MaxJobs && len(r.job.entries) == 0 {
+			room.Apply = r.cfg.ApplyBytes
+		}
+		out := r.core.Output(room)
+		if !r.carryOut(&out) && len(r.dirty) == 0 {
+			break
+		}
+	}
+	r.group = nil // a later read could come after a write that this round doesn't cover
+	r.sendPackets()
+	r.handJob()
+	r.deliver()
+	r.finishShutdown()
+	r.metrics.Waiting.Store(int64(r.waiting))
+	r.metrics.Open.Store(int64(r.writes + r.reads))
+}
+
+// carryOut does what one Output says and tells whether it said anything.
+func (r *Replica) carryOut(out *raft.Output) bool {
+	some := false
+	if out.Soft != nil {
+		r.onSoft(*out.Soft)
+		some = true
+	}
+	if len(out.Messages) > 0 {
+		r.d.Send(out.Messages)
+		r.metrics.Messages.Add(uint64(len(out.Messages)))
+		some = true
+	}
+	if out.Write != nil {
+		r.onWrite(out.Write)
+		some = true
+	}
+	if len(out.Committed) > 0 {
+		r.onCommitted(out.Committed)
+		some = true
+	}
+	for _, ready := range out.Reads {
+		r.onConfirmed(ready)
+		some = true
+	}
+	if len(out.Lost) > 0 {
+		r.onReadsLost(out.Lost)
+		some = true
+	}
+	if out.Install != nil {
+		r.onInstall(*out.Install)
+		some = true
+	}
+	return some
+}
+
+// onSoft notes a change of role, term or leader, and logs it once.
+func (r *Replica) onSoft(s raft.Soft) {
+	was := r.soft
+	r.soft = s
+	if s.Role == raft.Leader && (was.Role != raft.Leader || was.Term != s.Term) {
+		r.clock.elected(r.lastTime, r.wall)
+		r.timeEntry.elected()
+	}
+	r.log.Info("role changed", "role", s.Role.String(), "term", uint64(s.Term), "leader", s.Leader.String(), "reason", s.Reason)
+	r.metrics.RoleChanges.Add(1)
+	if was.Leader != s.Leader || was.Term != s.Term {
+		r.forgetAsks()
+	}
+	r.endTransfers()
+	r.setReady()
+	r.statusOld = true
+	r.markStalled()
+}
+
+func (r *Replica) leads() bool { return r.soft.Role == raft.Leader }
+
+func (r *Replica) onWrite(w *raft.Write) {
+	assert(len(r.writing) < r.cfg.Raft.MaxWrites, "write %d while %d are under way", w.Seq, len(r.writing))
+	r.writing = append(r.writing, w.Seq)
+	bytes, config := 0, w.Reset
+	for i := range w.Entries {
+		e := &w.Entries[i]
+		bytes += len(e.Data)
+		r.lastTime = max(r.lastTime, e.Time)
+		config = config || e.Type == raft.EntryConfig
+	}
+	r.metrics.Writes.Add(1)
+	r.metrics.WriteEntries.Add(uint64(len(w.Entries)))
+	r.metrics.WriteBytes.Add(uint64(bytes))
+	r.d.WriteLog(w)
+	if config {
+		r.setMembers(r.core.Status().Config)
+	}
+}
+
+func (r *Replica) onWrote(ev Wrote) {
+	r.writing = slices.DeleteFunc(r.writing, func(seq uint64) bool { return seq <= ev.Seq })
+	r.wrote = max(r.wrote, ev.Seq)
+	r.metrics.WriteNanos.Add(uint64(max(ev.Took, 0)))
+	r.core.Wrote(ev.Seq)
+}
+
+// setMembers tells the network whom to know. A configuration counts as soon as
+// it is in the log; one that was truncated is noticed by the next check.
+func (r *Replica) setMembers(c raft.Configuration) {
+	if slices.Equal(c.Members, r.membership.Members) && slices.Equal(c.Removed, r.membership.Removed) {
+		return
+	}
+	r.membership = c
+	r.statusOld = true
+	r.d.SetMembers(c)
+}
+
+func (r *Replica) onHeard(ev Heard) {
+	if ev.Seq <= r.wrote || ev.Seq <= r.fencedFor {
+		return
+	}
+	r.fencedFor = ev.Seq
+	r.core.SetFence(raft.FenceForever)
+	r.log.Error("this disk is an older copy: a peer heard of a later write; remove this node from the cluster and let it rejoin with an empty directory",
+		"peer", ev.Peer.String(), "heard", ev.Seq, "disk", r.wrote)
+}
+
+func (r *Replica) onSpace(ev Space) {
+	if ev.Low == r.lowSpace {
+		return
+	}
+	r.lowSpace = ev.Low
+	r.core.SetFull(ev.Low)
+	r.log.Warn("disk space changed", "low", ev.Low)
+	r.markStalled()
+}
+
+// onTick lets one tick pass.
+func (r *Replica) onTick(ev Tick) {
+	r.tick++
+	r.metrics.Ticks.Add(1)
+	r.wall = ev.Wall
+	r.core.Tick()
+	if r.leads() {
+		r.clock.tick(ev.Elapsed, ev.Wall)
+		r.proposeTime()
+	}
+	r.markStalled()
+	if !r.isReady.Load() || r.tick%lookTicks == 0 {
+		r.setReady()
+	}
+	if r.tick%lookTicks != 0 {
+		return
+	}
+	r.statusOld = true
+	r.expire()
+	s := r.core.Status()
+	r.setMembers(s.Config)
+	r.lookAtSnapshots(s)
+	r.endTransfers()
+}
+
+// lookTicks is the pause between looks at what needs no haste: deadlines, snapshots, members.
+const lookTicks = 10
+
+// onCommitted puts entries and the tickets that they settle into the job.
+func (r *Replica) onCommitted(entries []raft.Entry) {
+	assert(entries[0].Index == r.handed+1, "committed entry %v after %d", entries[0].EntryID, r.handed)
+	r.handed = entries[len(entries)-1].Index
+	assert(len(r.job.entries) == 0, "committed entries for a job that has some")
+	r.job.entries = entries
+	r.job.tickets = r.tickets.settle(entries, r.job.tickets, r.endTicket)
+	for i := range entries {
+		r.snap.sinceBytes += len(entries[i].Data) + entryOverhead
+	}
+	r.snap.since += len(entries)
+}
+
+// entryOverhead is what an entry costs in the log beside its data.
+const entryOverhead = 64
+
+func (r *Replica) endTicket(o *op, v verdict) {
+	if v == isReplaced {
+		r.refuse(o, ErrLostLead)
+	} else {
+		r.unknown(o, ErrLostLead)
+	}
+}
+
+// handJob hands the gathered job over if the applier has room.
+func (r *Replica) handJob() {
+	if r.jobs >= r.cfg.MaxJobs || r.job.empty() {
+		return
+	}
+	r.giveJob()
+}
+
+func (r *Replica) giveJob() {
+	j := r.job
+	r.jobs++
+	r.job = &Job{}
+	if n := len(r.spare); n > 0 {
+		r.job, r.spare = r.spare[n-1], r.spare[:n-1]
+	}
+	r.d.Apply(j)
+}
+
+// onApplied takes a job back.
+func (r *Replica) onApplied(j *Job) {
+	r.jobs--
+	assert(r.jobs >= 0, "a job came back that was not given")
+	if j.restoreErr != nil {
+		r.d.Fatal(j.restoreErr)
+		return
+	}
+	if j.last.Index > r.applied {
+		r.applied = j.last.Index
+		r.core.Applied(r.applied)
+	}
+	r.deadline, r.hasDeadline = j.deadline, j.hasDeadline
+	results := j.results
+	for i := range j.tickets {
+		t := &j.tickets[i]
+		if t.op.served != nil {
+			r.servedOne(&t.op, Reply{Outcome: Applied, Result: results[0], Index: t.id.Index})
+			results = results[1:]
+			continue
+		}
+		r.settled(&t.op, t.id.Index)
+	}
+	for _, d := range j.done {
+		r.readDone(d.conn, d.stale, d.index)
+	}
+	if j.freezeErr != nil {
+		r.onSaved(Saved{Err: j.freezeErr})
+	}
+	if j.freeze {
+		r.snap.frozenAt = r.tick
+	}
+	if !r.isReady.Load() {
+		r.setReady()
+	}
+	r.proposeTime()
+	j.reset()
+	r.spare = append(r.spare, j)
+}
+
+// setReady notes whether linearizable reads can be served.
+func (r *Replica) setReady() {
+	ready := !r.closing && r.applied >= r.bootAt && r.core.Status().Ready
+	r.isReady.Store(ready)
+	r.wasReady = r.wasReady || ready
+}
+
+// Ready tells whether linearizable reads can be served now. Anybody may ask.
+func (r *Replica) Ready() bool { return r.isReady.Load() }
+
+// deliver hands out the replies that the loop made.
+func (r *Replica) deliver() {
+	for _, c := range r.replying {
+		l := &c.lane
+		c.sink.Deliver(l.replies)
+		clear(l.replies)
+		l.replies, l.queued = l.replies[:0], false
+	}
+	clear(r.replying)
+	r.replying = r.replying[:0]
+}
+
+// reply answers a request from the loop.
+func (r *Replica) reply(c *Conn, p Reply) {
+	l := &c.lane
+	if l.closed {
+		return
+	}
+	l.replies = append(l.replies, p)
+	if !l.queued {
+		l.queued = true
+		r.replying = append(r.replying, c)
+	}
+}
