@@ -1,0 +1,155 @@
+package raftlog_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/internal/testenv"
+	"github.com/raftkv/raftkv/raftlog"
+	"github.com/raftkv/raftkv/raftlog/raftlogtest"
+)
+
+// verifyDir opens what a dead child left and compares it with the writes that it
+// made: all that it confirmed, and of those after it at most the next one, whole.
+func verifyDir(t testing.TB, dir string, seed, confirmed uint64) (found uint64) {
+	t.Helper()
+	s, err := raftlog.Open(dir, childOptions())
+	if err != nil {
+		t.Fatalf("after the crash: %v", err)
+	}
+	defer s.Close()
+	got, err := s.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := raftlogtest.NewGen(seed)
+	before := g.D.Seq
+	for g.D.Seq < got.Seq {
+		before = g.D.Seq
+		g.Next()
+	}
+	switch {
+	case got.Seq < confirmed:
+		t.Fatalf("write %d was confirmed, the disk has %d", confirmed, got.Seq)
+	case got.Seq > confirmed && before > confirmed:
+		t.Fatalf("write %d was confirmed last, the disk has %d", confirmed, got.Seq)
+	}
+	if diff := raftlogtest.Diff(got, g.D); diff != "" {
+		t.Fatalf("seed %d, write %d: %s", seed, got.Seq, diff)
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name.Name(), ".tmp") && !strings.HasPrefix(name.Name(), "spare") && name.Name() != "next.tmp" && name.Name() != "template.tmp" {
+			t.Errorf("left behind: %s", name.Name())
+		}
+	}
+	return got.Seq
+}
+
+// A process that is killed at any moment leaves every confirmed write (PC-04).
+func TestKill(t *testing.T) {
+	rounds := 20
+	if testenv.Full() {
+		rounds = 400
+	}
+	master := rand.Uint64()
+	rng := rand.New(rand.NewPCG(master, 2))
+	t.Logf("seed %d", master)
+	var dir string
+	var seed, confirmed uint64
+	extra := 0
+	for round := range rounds {
+		if round%20 == 0 {
+			dir, seed, confirmed = filepath.Join(t.TempDir(), "log"), rng.Uint64(), 0
+		}
+		// The kill comes some microseconds after a line, so inside what follows it.
+		lines, delay := rng.IntN(60), time.Duration(rng.IntN(3000))*time.Microsecond
+		kill := func(p *os.Process) {
+			timer := time.NewTimer(delay)
+			<-timer.C
+			p.Kill()
+		}
+		e := runChild(t, seed, 1<<30, dir, nil, lines, kill)
+		if e.text != "" {
+			t.Fatalf("round %d: child: %s", round, e.text)
+		}
+		confirmed = max(confirmed, e.seq)
+		found := verifyDir(t, dir, seed, confirmed)
+		if found > confirmed {
+			extra++
+		}
+		confirmed = found
+	}
+	t.Logf("%d of %d kills came after a commit and before its confirmation", extra, rounds)
+}
+
+// A process that dies at its k-th call of the kernel, for all k of its birth and
+// first rotations, leaves a store that opens (PC-04, PC-10, PL-08, PL-11).
+func TestKillAtEachCall(t *testing.T) {
+	testenv.FullOnly(t)
+	testenv.Need(t, "strace")
+	const writes = 150
+	for _, call := range []string{"pwrite64", "fdatasync", "fsync", "renameat", "openat", "ftruncate", "unlinkat", "mmap"} {
+		t.Run(call, func(t *testing.T) {
+			seed, died := rand.Uint64(), 0
+			for k, step := 1, 1; k < 800; k += step {
+				dir := filepath.Join(t.TempDir(), "log")
+				e := runChild(t, seed, writes, dir, strace(call, fmt.Sprintf("signal=KILL:when=%d", k)), -1, nil)
+				if e.text != "" && !e.finished {
+					t.Fatalf("call %d: %s", k, e.text)
+				}
+				if _, err := os.Stat(dir); err == nil {
+					verifyDir(t, dir, seed, e.seq)
+				}
+				if e.finished {
+					break
+				}
+				died++
+				step = 1 + k/20
+			}
+			if died == 0 && call != "ftruncate" && call != "unlinkat" {
+				t.Errorf("no call of %s was hit", call)
+			}
+			t.Logf("%d deaths", died)
+		})
+	}
+}
+
+// strace makes a command line that runs what follows with an injected fault.
+func strace(call, inject string) []string {
+	return []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", "inject=" + call + ":" + inject}
+}
+
+// The first failed call ends it: the error stays, and what is found later is all
+// that was confirmed, or one write more (DE-01, DE-02, DE-03).
+func TestFailedCallIsFinal(t *testing.T) {
+	testenv.FullOnly(t)
+	testenv.Need(t, "strace")
+	for _, tc := range []struct{ call, inject string }{
+		{"fdatasync", "error=EIO:when=3+"}, {"fdatasync", "error=EIO:when=8"}, {"fdatasync", "error=EIO:when=9"},
+		{"pwrite64", "error=EIO:when=40"}, {"pwrite64", "error=ENOSPC:when=60+"}, {"pwrite64", "error=EIO:when=61"},
+		{"fsync", "error=EIO:when=7+"}, {"fsync", "error=EIO:when=8"}, {"renameat", "error=EIO:when=4"},
+		{"ftruncate", "error=ENOSPC:when=1"},
+	} {
+		t.Run(tc.call+","+tc.inject, func(t *testing.T) {
+			dir, seed := filepath.Join(t.TempDir(), "log"), rand.Uint64()
+			e := runChild(t, seed, 400, dir, strace(tc.call, tc.inject), -1, nil)
+			switch {
+			case e.finished && tc.call != "fdatasync" && tc.call != "pwrite64": // never hit, or only where an old file is given back
+			case e.code == 3 && e.seq == 0 && strings.Contains(e.text, "disk error"): // failed at birth
+			case e.code != 74 || !strings.HasPrefix(e.text, "failed: "):
+				t.Fatalf("child ended with %d: %q", e.code, e.text)
+			}
+			t.Log(e.text)
+			verifyDir(t, dir, seed, e.seq)
+		})
+	}
+}
