@@ -1,0 +1,500 @@
+package statemachine
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// generator draws entries that touch few keys and sessions often.
+type generator struct {
+	t      *rapid.T
+	limits Limits
+	now    raft.Time
+	last   map[int64]uint64 // newest sequence number drawn of each session
+}
+
+func newGenerator(t *rapid.T) *generator {
+	return &generator{t: t, limits: tinyLimits(), last: map[int64]uint64{}}
+}
+
+var genKeys = []string{"", "a", "aa", "ab", "b", "c", "k\x00", "\xff", "too long a key"}
+
+func (g *generator) draw(label string, n int) int { return rapid.IntRange(0, n-1).Draw(g.t, label) }
+
+func (g *generator) key() string { return rapid.SampledFrom(genKeys).Draw(g.t, "key") }
+
+func (g *generator) value() string {
+	if g.draw("number", 2) == 0 {
+		return strconv.Itoa(g.draw("value", 100))
+	}
+	return string(bytes.Repeat([]byte{'v'}, g.draw("length", 23)))
+}
+
+// write draws a command that writes keys.
+func (g *generator) write(m *Machine) Command {
+	switch g.draw("op", 8) {
+	case 0, 1, 2:
+		c := cmd(OpSet, g.key(), g.value())
+		c.Flags = Flags(g.draw("flags", 1<<3))
+		switch g.draw("deadline", 6) {
+		case 0:
+			c.Flags |= FlagIn
+			c.Num = int64(g.draw("in", 3000))
+		case 1:
+			c.Flags |= FlagAt
+			c.Num = int64(m.Now())/millisecond + int64(g.draw("at", 3000)) - 500
+		case 2:
+			c.Flags |= FlagKeepTTL
+		}
+		return c
+	case 3:
+		return cmd(OpAppend, g.key(), g.value())
+	case 4:
+		return cmd(OpDel, g.key(), g.key())
+	case 5:
+		return cmd(OpMSet, g.key(), g.value(), g.key(), g.value())
+	case 6:
+		return cmd(OpLimit, "value-bytes").with(int64(20 + g.draw("cap", 5)))
+	default:
+		return cmd(OpIncrBy, g.key()).with(int64(g.draw("by", 7) - 3))
+	}
+}
+
+// session draws an id, mostly of one that is open.
+func (g *generator) session(m *Machine) int64 {
+	ids := []int64{0}
+	m.st.sessions.Scan(func(id uint64, _ *session) bool {
+		ids = append(ids, int64(id))
+		return true
+	})
+	return rapid.SampledFrom(ids).Draw(g.t, "session")
+}
+
+func (g *generator) command(m *Machine) Command {
+	switch g.draw("kind", 12) {
+	case 0:
+		return cmd(OpTick)
+	case 1:
+		return cmd(OpSessionOpen)
+	case 2:
+		return cmd(OpSessionKeep).with(g.session(m))
+	case 3:
+		if g.draw("close", 4) == 0 {
+			return cmd(OpSessionClose).with(g.session(m))
+		}
+		return cmd(OpVerify)
+	case 4, 5, 6:
+		id := g.session(m)
+		seq := g.last[id] + 1
+		switch g.draw("seq", 6) {
+		case 0:
+			seq = uint64(g.draw("old", int(seq)+1))
+		case 1:
+			seq++
+		default:
+			g.last[id] = seq
+		}
+		return once(id, seq, g.write(m))
+	default:
+		return g.write(m)
+	}
+}
+
+// entry draws the next entry of m.
+func (g *generator) entry(m *Machine) raft.Entry {
+	if g.draw("time passes", 4) == 0 {
+		g.now += raft.Time(g.draw("by", 2_000)) * millisecond
+	}
+	g.now += raft.Time(g.draw("nanoseconds", 3))
+	id := m.Applied()
+	e := raft.Entry{EntryID: raft.EntryID{Term: max(id.Term, 1), Index: id.Index + 1}, Type: raft.EntryCommand, Time: g.now}
+	switch g.draw("type", 30) {
+	case 0:
+		e.Type, e.Term = raft.EntryNoop, e.Term+1
+	case 1:
+		e.Type, e.Data = raft.EntryConfig, []byte("configuration")
+	default:
+		e.Data = AppendCommand(nil, g.command(m))
+	}
+	return e
+}
+
+// model is the state as one would write it in ten minutes: maps, and everything looked at every time.
+type model struct {
+	limits   Limits
+	index    uint64
+	now      int64 // ns
+	keys     map[string]modelKey
+	sessions map[int64]*modelSession
+}
+
+type modelKey struct {
+	value    string
+	deadline int64 // ms
+}
+
+type modelSession struct {
+	used    uint64
+	usedAt  int64
+	last    uint64
+	request map[uint64]string
+	result  map[uint64]string
+}
+
+func (m *model) has(key string) bool { _, ok := m.keys[key]; return ok }
+
+func (m *model) apply(e raft.Entry) string {
+	m.index, m.now = uint64(e.Index), max(m.now, int64(e.Time))
+	for k, v := range m.keys {
+		if v.deadline != 0 && v.deadline*millisecond <= m.now {
+			delete(m.keys, k)
+		}
+	}
+	for id, s := range m.sessions {
+		if s.usedAt+m.limits.SessionIdle*millisecond <= m.now {
+			delete(m.sessions, id)
+		}
+	}
+	if e.Type != raft.EntryCommand {
+		return "OK"
+	}
+	var c Command
+	if err := c.Decode(e.Data); err != nil {
+		panic(err)
+	}
+	switch c.Op {
+	case OpTick:
+		return "OK"
+	case OpSessionOpen:
+		if int64(len(m.sessions)) == m.limits.Sessions {
+			least := int64(0)
+			for id, s := range m.sessions {
+				if least == 0 || s.used < m.sessions[least].used {
+					least = id
+				}
+			}
+			delete(m.sessions, least)
+		}
+		m.sessions[int64(m.index)] = &modelSession{used: m.index, usedAt: m.now, request: map[uint64]string{}, result: map[uint64]string{}}
+		return fmt.Sprint(m.index)
+	case OpSessionKeep, OpSessionClose, OpOnce:
+		s := m.sessions[c.Num]
+		if s == nil {
+			return "-SESSIONEXPIRED"
+		}
+		s.used, s.usedAt = m.index, m.now
+		if c.Op == OpSessionClose {
+			delete(m.sessions, c.Num)
+		}
+		if c.Op != OpOnce {
+			return "OK"
+		}
+		return m.once(s, c)
+	}
+	return m.write(c)
+}
+
+func (m *model) once(s *modelSession, c Command) string {
+	request := string(c.Args[0])
+	switch {
+	case c.Seq == 0:
+		return "-ERR"
+	case c.Seq > s.last+1:
+		return "-SEQGAP"
+	case c.Seq <= s.last && s.request[c.Seq] == "":
+		return "-SEQOLD"
+	case c.Seq <= s.last && s.request[c.Seq] != request:
+		return "-SEQREUSED"
+	case c.Seq <= s.last:
+		return s.result[c.Seq]
+	}
+	var inner Command
+	if err := inner.Decode(c.Args[0]); err != nil {
+		panic(err)
+	}
+	s.last++
+	s.request[s.last], s.result[s.last] = request, m.write(inner)
+	return s.result[s.last]
+}
+
+func (m *model) write(c Command) string {
+	arg := func(i int) string { return string(c.Args[i]) }
+	// fits tells whether key and value are within the caps.
+	fits := func(key, value string) bool {
+		return int64(len(key)) <= m.limits.KeyBytes && int64(len(value)) <= m.limits.ValueBytes
+	}
+	switch c.Op {
+	case OpSet:
+		nowMillis := m.now / millisecond
+		deadline := int64(0)
+		ways := 0
+		for _, f := range []Flags{FlagIn, FlagAt, FlagKeepTTL} {
+			if c.Flags&f != 0 {
+				ways++
+			}
+		}
+		switch {
+		case c.Flags&FlagNX != 0 && c.Flags&FlagXX != 0, ways > 1:
+			return "-ERR"
+		case c.Flags&FlagIn != 0:
+			deadline = (m.now+millisecond-1)/millisecond + c.Num
+		case c.Flags&FlagAt != 0:
+			deadline = c.Num
+		}
+		if c.Flags&(FlagIn|FlagAt) != 0 && c.Num <= 0 || !fits(arg(0), arg(1)) {
+			return "-ERR"
+		}
+		old := m.keys[arg(0)]
+		if c.Flags&FlagKeepTTL != 0 {
+			deadline = old.deadline
+		}
+		done := !(c.Flags&FlagNX != 0 && m.has(arg(0)) || c.Flags&FlagXX != 0 && !m.has(arg(0)))
+		answer := "nil"
+		if c.Flags&FlagGet != 0 && m.has(arg(0)) {
+			answer = strconv.Quote(old.value)
+		} else if c.Flags&FlagGet == 0 && done {
+			answer = "OK"
+		}
+		if done {
+			m.keys[arg(0)] = modelKey{arg(1), deadline}
+			if deadline != 0 && deadline <= nowMillis {
+				delete(m.keys, arg(0))
+			}
+		}
+		return answer
+	case OpAppend:
+		k := m.keys[arg(0)]
+		k.value += arg(1)
+		if !fits(arg(0), k.value) {
+			return "-ERR"
+		}
+		m.keys[arg(0)] = k
+		return fmt.Sprint(len(k.value))
+	case OpDel:
+		n := 0
+		for i := range c.Args {
+			if m.has(arg(i)) {
+				delete(m.keys, arg(i))
+				n++
+			}
+		}
+		return fmt.Sprint(n)
+	case OpMSet:
+		for i := 0; i < len(c.Args); i += 2 {
+			if !fits(arg(i), arg(i+1)) {
+				return "-ERR"
+			}
+		}
+		for i := 0; i < len(c.Args); i += 2 {
+			m.keys[arg(i)] = modelKey{value: arg(i + 1)}
+		}
+		return "OK"
+	case OpIncrBy:
+		k, ok := m.keys[arg(0)]
+		if !ok {
+			k.value = "0"
+		}
+		v, err := strconv.ParseInt(k.value, 10, 64)
+		if err != nil || fmt.Sprint(v) != k.value || !fits(arg(0), "") {
+			return "-ERR"
+		}
+		k.value = fmt.Sprint(v + c.Num)
+		m.keys[arg(0)] = k
+		return k.value
+	case OpLimit:
+		m.limits.ValueBytes = c.Num
+		return "OK"
+	}
+	panic(c.Op)
+}
+
+// The machine answers what the model answers, shows what the model shows, and
+// two machines fed alike are alike, with the hash right after every entry.
+func TestMachineAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := newGenerator(t)
+		// Only count bounds the results here: the model knows no bytes. One too large never comes.
+		g.limits.SessionResultBytes = 1 << 20
+		a, b := New(g.limits), New(g.limits)
+		mod := &model{limits: g.limits, keys: map[string]modelKey{}, sessions: map[int64]*modelSession{}}
+		for range rapid.SampledFrom([]int{150, 300, 20, 5}).Draw(t, "entries") {
+			e := g.entry(a)
+			out := a.Apply(e, nil)
+			if other := b.Apply(e, []byte("head")); string(other) != "head"+string(out) {
+				t.Fatalf("entry %d: two machines answer %q and %q", e.Index, out, other)
+			}
+			if a.Err() != nil {
+				t.Fatal(a.Err())
+			}
+			compareResult(t, mod, e, out, a)
+			compareState(t, mod, a)
+		}
+		if a.st.check(t); a.Hash() != b.Hash() {
+			t.Fatal("two machines differ")
+		}
+	})
+}
+
+func compareResult(t *rapid.T, mod *model, e raft.Entry, out []byte, m *Machine) {
+	res, err := DecodeResult(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Type == raft.EntryCommand && Op(e.Data[0]) == OpVerify {
+		mod.apply(raft.Entry{EntryID: e.EntryID, Type: raft.EntryNoop, Time: e.Time})
+		if h := m.Recompute(); !bytes.Equal(res.Bytes, h[:]) {
+			t.Fatalf("verify answered %x, state is %x", res.Bytes, h)
+		}
+		return
+	}
+	got := showResult(res)
+	if res.Kind == ResultError {
+		got = "-" + string(bytes.Fields(res.Bytes)[0])
+	}
+	if want := mod.apply(e); got != want {
+		t.Fatalf("entry %d, %q: got %s, want %s", e.Index, e.Data, showResult(res), want)
+	}
+	for id, s := range mod.sessions {
+		for seq := range s.request {
+			if seq+uint64(mod.limits.SessionResults) <= s.last {
+				delete(s.request, seq)
+			}
+		}
+		if got := m.st.session(id); got == nil || got.last != s.last || got.used != s.used {
+			t.Fatalf("session %d: %+v, want %+v", id, got, s)
+		}
+	}
+}
+
+func compareState(t *rapid.T, mod *model, m *Machine) {
+	var want []string
+	for k := range mod.keys {
+		want = append(want, k)
+	}
+	slices.Sort(want)
+	res, err := DecodeResult(m.Query(AppendCommand(nil, cmd(OpScan, "", "*").with(1000)), nil))
+	if err != nil || len(res.Array) != 1+len(want) || len(res.Array[0].Bytes) != 0 {
+		t.Fatalf("scan %s, want %q, %v", showResult(res), want, err)
+	}
+	for i, k := range want {
+		if string(res.Array[i+1].Bytes) != k {
+			t.Fatalf("scan %s, want %q", showResult(res), want)
+		}
+		v, err := DecodeResult(m.Query(AppendCommand(nil, cmd(OpGet, k)), nil))
+		if err != nil || string(v.Bytes) != mod.keys[k].value || m.st.keys[k].deadline != mod.keys[k].deadline {
+			t.Fatalf("key %q: %s, want %+v", k, showResult(v), mod.keys[k])
+		}
+	}
+	n, err := DecodeResult(m.Query(AppendCommand(nil, cmd(OpDBSize)), nil))
+	if err != nil || n.Int != int64(len(want)) {
+		t.Fatalf("dbsize %d, want %d", n.Int, len(want))
+	}
+	if m.Hash() != m.Recompute() {
+		t.Fatal("running hash differs from the state")
+	}
+}
+
+// Each field of the state moves the hash: a fault in any of them is seen.
+func TestHashCoversEverything(t *testing.T) {
+	base := sample(t).m.Hash()
+	for name, change := range map[string]func(s *state){
+		"key":           func(s *state) { s.keys["a"].key = "A" },
+		"value":         func(s *state) { s.keys["a"].value = []byte("13") },
+		"empty value":   func(s *state) { s.keys["b"].value = []byte{0} },
+		"version":       func(s *state) { s.keys["a"].version++ },
+		"deadline":      func(s *state) { s.keys["d"].deadline++ },
+		"two values":    func(s *state) { a, c := s.keys["a"], s.keys["c"]; a.value, c.value = c.value, a.value },
+		"session last":  func(s *state) { s.oldest.last++ },
+		"session used":  func(s *state) { s.oldest.used++ },
+		"session time":  func(s *state) { s.oldest.usedAt++ },
+		"result":        func(s *state) { s.newest.kept[0].result = "\x01" },
+		"request":       func(s *state) { s.newest.kept[0].request.Lo++ },
+		"results":       func(s *state) { s.newest.kept = s.newest.kept[1:] },
+		"setting":       func(s *state) { s.limits.SessionIdle++ },
+		"two settings":  func(s *state) { l := &s.limits; l.KeyBytes, l.ValueBytes = l.ValueBytes, l.KeyBytes },
+		"index":         func(s *state) { s.applied.Index++ },
+		"term":          func(s *state) { s.applied.Term++ },
+		"time":          func(s *state) { s.now++ },
+		"chunk":         func(s *state) { s.keys["a"].value = append(make([]byte, chunkBytes), 1) },
+		"nothing at it": nil,
+	} {
+		m := sample(t).m
+		if change == nil {
+			if m.Recompute() != base {
+				t.Error("the same state has two hashes")
+			}
+			continue
+		}
+		if change(m.st); m.Recompute() == base {
+			t.Errorf("%s is not in the hash", name)
+		}
+	}
+}
+
+// APPEND hashes only what it touches: check that against the whole, around chunk borders.
+func TestAppendHashesOverChunks(t *testing.T) {
+	r := newRig(t)
+	for i, n := range []int{1, chunkBytes - 2, 1, 1, chunkBytes, 3*chunkBytes - 1, 0, 5} {
+		r.do(cmd(OpAppend, "k", string(bytes.Repeat([]byte{byte(i)}, n))))
+		r.m.st.check(t)
+	}
+	r.do(cmd(OpSet, "k", "short"))
+	r.m.st.check(t)
+	r.do(cmd(OpDel, "k"))
+	if r.m.st.check(t); r.m.st.running != (sum{}) {
+		t.Error("an empty state has a sum")
+	}
+}
+
+// A frozen or copied slice never sees what APPEND writes behind it.
+func TestAppendSharesNothingVisible(t *testing.T) {
+	r := newRig(t)
+	r.do(cmd(OpSet, "k", "0123456789"))
+	r.do(cmd(OpAppend, "k", "a")) // now there is room behind the value
+	old := r.m.st.keys["k"].value
+	if cap(old) == len(old) {
+		t.Fatal("no room: the test says nothing")
+	}
+	r.do(cmd(OpAppend, "k", "b"))
+	if string(old) != "0123456789a" || &old[0] != &r.m.st.keys["k"].value[0] {
+		t.Errorf("old slice %q", old)
+	}
+	r.do(cmd(OpSet, "k", "x"))
+	r.do(cmd(OpAppend, "k", "y"))
+	if string(old) != "0123456789a" || r.query(cmd(OpGet, "k")) != `"xy"` {
+		t.Errorf("old slice %q", old)
+	}
+}
+
+// The entry's bytes belong to the log: the state keeps none of them.
+func TestStateCopiesEntries(t *testing.T) {
+	r := newRig(t)
+	for _, c := range []Command{cmd(OpSet, "key", "value"), cmd(OpAppend, "app", "value"), cmd(OpMSet, "m", "value"), cmd(OpAppend, "app", "more")} {
+		data := AppendCommand(nil, c)
+		r.m.Apply(r.entry(data), nil)
+		clear(data)
+	}
+	r.m.st.check(t)
+	if got := r.query(cmd(OpMGet, "key", "app", "m")); got != `["value" "valuemore" "value"]` {
+		t.Error(got)
+	}
+}
+
+func TestNewItemKeepsKeysOfAllLengths(t *testing.T) {
+	for n := range 100 {
+		key := bytes.Repeat([]byte{byte(n)}, n)
+		it := newItem(key)
+		want := string(key)
+		clear(key)
+		if it.key != want {
+			t.Errorf("key of %d bytes became %q", n, it.key)
+		}
+	}
+}
