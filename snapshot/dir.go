@@ -268,11 +268,12 @@ func (d *Dir) remove(path string) error {
 	return nil
 }
 
-// openComplete opens a complete file. The error wraps ErrNotFound if there is none.
+// openComplete opens a complete file. The error wraps ErrNotFound (and
+// fs.ErrNotExist, which transport looks for) if there is none.
 func (d *Dir) openComplete(id raft.EntryID) (File, error) {
 	f, err := d.fs.Open(d.file(id, ""), false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("snapshot %v: %w", id, ErrNotFound)
+		return nil, fmt.Errorf("snapshot %v: %w: %w", id, ErrNotFound, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot %v: %w", id, err)

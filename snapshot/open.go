@@ -51,7 +51,8 @@ func (c *content) Read(p []byte) (int, error) {
 // Source opens the file of a snapshot for another node's Receive, from a byte
 // on, and says how long the whole file is. Beyond its end the reader is empty:
 // the receiver then knows that its bytes are of another file. A file that is
-// removed meanwhile can be read to its end. Error: ErrNotFound. Any goroutine may call.
+// removed meanwhile can be read to its end. Error: ErrNotFound, which comes
+// with fs.ErrNotExist. Any goroutine may call.
 func (d *Dir) Source(last raft.EntryID, offset uint64) (io.ReadCloser, uint64, error) {
 	f, err := d.openComplete(last)
 	if err != nil {

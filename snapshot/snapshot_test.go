@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -243,7 +244,7 @@ func TestNoSnapshotIsNotADamagedOne(t *testing.T) {
 		if _, _, err := d.Open(metaAt(5).Last); !errors.Is(err, ErrNotFound) {
 			t.Errorf("open: %v", err)
 		}
-		if _, _, err := d.Source(metaAt(5).Last, 0); !errors.Is(err, ErrNotFound) {
+		if _, _, err := d.Source(metaAt(5).Last, 0); !errors.Is(err, ErrNotFound) || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("source: %v", err)
 		}
 		if n, err := d.Size(); n != 0 || err != nil {
