@@ -1,0 +1,367 @@
+package node
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// A pipeline sees its own earlier writes and never its later ones, wherever it
+// is connected.
+func TestPipelineOfWritesAndReads(t *testing.T) {
+	for _, at := range []raft.NodeID{1, 2} {
+		c := newCluster(t, 3, nil)
+		c.elect(1)
+		k := c.host(at).client()
+		k.submit("a", "r", "b", "c", "r", "r", "d", "s", "r")
+		c.tick(5)
+		k.want("ok a|a|ok b|ok c|a,b,c|a,b,c|ok d|a,b,c,d|a,b,c,d")
+		c.wantAll("a,b,c,d")
+	}
+}
+
+func TestSingleNode(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	h := c.elect(1)
+	k := h.client()
+	h.hungDisk = true
+	k.submit("a", "r")
+	c.tick(3)
+	k.want("-|-") // nothing before the own disk has it
+	h.hungDisk = false
+	c.settle()
+	k.want("ok a|a")
+	if k.calls != 1 {
+		t.Errorf("%d calls of Deliver for one batch, want 1", k.calls)
+	}
+}
+
+// The replies of one batch of a connection come in one call.
+func TestRepliesOfOneBatchComeTogether(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k, o := h.client(), h.client()
+	k.submit("a", "b")
+	o.submit("c")
+	k.submit("d")
+	c.settle()
+	k.want("ok a|ok b|ok d")
+	if k.calls != 1 || o.calls != 1 {
+		t.Errorf("%d and %d calls of Deliver, want one each", k.calls, o.calls)
+	}
+}
+
+// A write whose leader lost its place is settled by what is committed at its
+// index: here it was replicated, so it took effect.
+func TestLostLeadershipButCommitted(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	// The others get the entry, their answers get lost.
+	c.cut = func(from, to raft.NodeID) bool { return to == 1 }
+	k.submit("a")
+	c.settle()
+	k.want("-")
+	c.elect(2)
+	c.cut = nil
+	c.tick(5)
+	if h.r.leads() {
+		t.Fatal("node 1 still leads")
+	}
+	k.want("ok a")
+	c.wantAll("a")
+}
+
+// A write that was replaced by another leader's entry surely did nothing, so
+// the node tries it again, in order, and its client never hears of it.
+func TestReplacedWritesAreRetriedInOrder(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	k.submit("a", "b")
+	c.settle()
+	k.submit("c")
+	o := c.elect(2).client()
+	o.submit("x", "y")
+	c.tick(3)
+	k.want("-|-|-")
+	c.cut = nil
+	c.tick(10)
+	o.want("ok x|ok y")
+	k.want("ok a|ok b|ok c")
+	c.wantAll("x,y,a,b,c")
+}
+
+// A write that neither a commit nor a replacement settled is unknown at its
+// deadline, and what waited behind it on its connection is not submitted.
+func TestDeadlineIsUnknown(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	k.submit("a")
+	c.tick(30) // it loses its lead
+	k.submit("b", "r")
+	c.tick(80)
+	k.want("unknown|not applied|-")
+	if !errors.Is(k.err(1), ErrTimeout) || !errors.Is(k.err(2), ErrEarlier) {
+		t.Errorf("errors %v, %v", k.err(1), k.err(2))
+	}
+	c.tick(60)
+	k.want("unknown|not applied|not applied")
+	if !errors.Is(k.err(3), ErrNoLeader) {
+		t.Errorf("error %v, want no leader", k.err(3))
+	}
+}
+
+// Requests that come while there is no leader wait for one.
+func TestRequestsWaitForALeader(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	k, l := c.host(1).client(), c.host(3).client()
+	k.submit("a", "r")
+	l.submit("r", "b")
+	c.settle()
+	k.want("-|-")
+	c.elect(1)
+	c.tick(5)
+	k.want("ok a|a")
+	if got := l.replies[2]; got.Outcome != Applied {
+		t.Errorf("write of the follower: %+v", got)
+	}
+}
+
+func TestNoLeaderInTime(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.cut = func(_, _ raft.NodeID) bool { return true }
+	k, s := c.host(1).client(), c.host(1).client()
+	k.submit("a", "b", "r")
+	s.submit("s")
+	c.tick(120)
+	k.want("not applied|not applied|not applied")
+	if !errors.Is(k.err(1), ErrNoLeader) || !errors.Is(k.err(2), ErrEarlier) || !errors.Is(k.err(3), ErrNoLeader) {
+		t.Errorf("errors %v, %v, %v", k.err(1), k.err(2), k.err(3))
+	}
+	s.want("not applied")
+	if !errors.Is(s.err(1), ErrNotReady) {
+		t.Errorf("error %v, want not ready", s.err(1))
+	}
+}
+
+// A deposed leader that doesn't know it answers no read: its result is held
+// until a majority has confirmed it, and thrown away if none does (RD-01).
+func TestDeposedLeaderAnswersNoRead(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	k := h.client()
+	o := c.elect(2).client()
+	if !h.r.leads() {
+		t.Fatal("node 1 knows already")
+	}
+	o.submit("x")
+	c.settle()
+	o.want("ok x")
+	k.submit("r")
+	c.settle()
+	k.want("-")
+	c.cut = nil
+	c.tick(10)
+	k.want("x") // asked again, at the new leader
+	if h.metrics.ReadsLost.Load() != 1 {
+		t.Errorf("%d reads lost, want 1", h.metrics.ReadsLost.Load())
+	}
+}
+
+// A lost read with a write of its connection behind it can't be asked again: it
+// could see that write.
+func TestLostReadBeforeAWriteIsRefused(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	k := h.client()
+	k.submit("r", "a")
+	c.settle()
+	c.elect(2)
+	c.cut = nil
+	c.tick(10)
+	k.want("not applied|ok a")
+	var other *raft.NotLeaderError
+	if !errors.As(k.err(1), &other) {
+		t.Errorf("error %v, want another leader", k.err(1))
+	}
+}
+
+// One confirmation serves all reads of a batch (OL-12).
+func TestReadsShareOneRound(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	for range 50 {
+		h.client().submit("r")
+	}
+	f := c.host(2)
+	for range 50 {
+		f.client().submit("r")
+	}
+	c.settle()
+	if got := h.metrics.ReadRounds.Load(); got > 2 {
+		t.Errorf("%d rounds for 100 reads, want 2 at most", got)
+	}
+}
+
+// A stale read is served without leader, once the node was ready, and never
+// below what its connection was shown.
+func TestStaleReadNeverGoesBack(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect(1)
+	f := c.host(2)
+	k := f.client()
+	f.hungApplier = true
+	k.submit("a")
+	c.settle()
+	k.want("ok a") // the leader's answer
+	k.submit("s")
+	c.settle()
+	k.want("ok a|-")
+	f.hungApplier = false
+	c.tick(2)
+	k.want("ok a|a")
+
+	c.cut = func(_, _ raft.NodeID) bool { return true }
+	c.tick(50)
+	k.submit("s")
+	c.settle()
+	k.want("ok a|a|a")
+}
+
+// Busy writes are refused at once, with all that waits behind them, and nothing
+// of the connection is submitted before the open ones have ended.
+func TestOverload(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.Raft.MaxUncommittedBytes = 400 })
+	h := c.elect(1)
+	k := h.client()
+	h.hungDisk = true
+	for _, o := range c.hosts {
+		o.hungDisk = true
+	}
+	big := strings.Repeat("x", 200)
+	k.submit("a", big, big, "b", "r")
+	c.settle()
+	k.want("-|-|not applied|not applied|-")
+	if !errors.Is(k.err(3), raft.ErrBusy) {
+		t.Errorf("error %v, want busy", k.err(3))
+	}
+	k.submit("c")
+	c.settle()
+	for _, o := range c.hosts {
+		o.hungDisk = false
+	}
+	c.tick(3)
+	k.want("ok a|ok " + big + "|not applied|not applied|a," + big + "|ok c")
+}
+
+// A lane is bounded.
+func TestWaitingIsBounded(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.MaxWaiting = 2 })
+	k := c.host(1).client()
+	k.submit("a", "b", "c", "d")
+	c.settle()
+	k.want("-|-|not applied|not applied")
+	if !errors.Is(k.err(3), ErrBusy) {
+		t.Errorf("error %v, want busy", k.err(3))
+	}
+}
+
+// Low space refuses writes with a clear error and clears itself.
+func TestLowSpace(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	h := c.elect(1)
+	k := h.client()
+	h.r.Handle(Space{Low: true})
+	k.submit("a", "r")
+	c.settle()
+	k.want("not applied|")
+	if !errors.Is(k.err(1), ErrNoSpace) {
+		t.Errorf("error %v, want no space", k.err(1))
+	}
+	h.r.Handle(Space{Low: false})
+	k.submit("b")
+	c.settle()
+	k.want("not applied||ok b")
+}
+
+// A connection that closed is never answered by the loop, and what it had
+// waiting does nothing.
+func TestClosedConnection(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	k := c.host(1).client()
+	k.submit("a")
+	c.settle()
+	c.host(1).r.Handle(Closed{Conn: k.conn})
+	c.elect(1)
+	c.tick(20)
+	k.want("-")
+	c.wantAll("")
+	if got := c.host(1).r.waiting; got != 0 {
+		t.Errorf("%d still waiting", got)
+	}
+}
+
+// A node is ready only when it has applied what was committed before its start,
+// and holds the same state after it (OL-15, RD-06).
+func TestRestart(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	k.submit("a", "b", "c")
+	c.tick(5)
+	c.wantAll("a,b,c")
+	for _, o := range c.hosts {
+		o.restart()
+		if o.r.Ready() {
+			t.Errorf("node %v is ready before it replayed", o.id)
+		}
+	}
+	c.elect(2)
+	c.tick(15)
+	c.wantAll("a,b,c")
+	for _, o := range c.hosts {
+		if !o.r.Ready() {
+			t.Errorf("node %v is not ready", o.id)
+		}
+	}
+}
+
+// An older copy of the disk is noticed when a peer heard more than it knows.
+func TestOlderDiskIsFenced(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect(1)
+	f := c.host(2)
+	f.r.Handle(Heard{Peer: 1, Seq: f.r.wrote})
+	c.settle()
+	if f.r.core.Status().Fence != raft.FenceNone {
+		t.Fatal("fenced without reason")
+	}
+	f.r.Handle(Heard{Peer: 1, Seq: f.r.wrote + 1})
+	c.settle()
+	if f.disk.Fence != raft.FenceForever {
+		t.Errorf("fence on disk %v, want for ever", f.disk.Fence)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	k.submit("a")
+	c.tick(20)
+	s := h.r.Status()
+	if s.Role != "leader" || s.Leader != "1" || s.LeaderName != "n1" || !s.Ready || s.Lag != 0 || s.AppliedIndex != uint64(h.m.applied.Index) {
+		t.Errorf("status %+v", s)
+	}
+	if len(s.Members) != 3 || !s.Members[0].Active || !s.Members[1].Active || s.Members[1].Match != s.LastIndex || s.Members[0].Match != s.LastIndex {
+		t.Errorf("members %+v", s.Members)
+	}
+}
