@@ -1,15 +1,338 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	crand "crypto/rand"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/raftkv/raftkv/config"
+	"github.com/raftkv/raftkv/internal/identity"
+	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raftlog"
+	"github.com/raftkv/raftkv/server/httpapi"
+	"github.com/raftkv/raftkv/server/resp"
+	"github.com/raftkv/raftkv/snapshot"
+	"github.com/raftkv/raftkv/statemachine"
+	"github.com/raftkv/raftkv/transport"
 )
 
-// runNode builds a node of its parts and runs it until ctx ends, or until
-// something ends it: then the error says why, with an exit code (exitWith).
-func runNode(_ context.Context, _ config.Config, _ *slog.Logger) error {
-	return exitWith(exitInternal, errors.New("this build has no node yet"))
+// What lies in a data directory beside the identity file.
+const (
+	logDir      = "log"
+	snapshotDir = "snapshots"
+)
+
+// daemon is one node with everything around it. This file is the one place that
+// knows every room; runNode reads from top to bottom as the node starts.
+type daemon struct {
+	cfg config.Config
+	log *slog.Logger
+	// flush waits a moment for the log to be written: before os.Exit.
+	flush func()
+
+	id        *identity.Identity
+	transport *transport.Transport
+	store     *raftlog.Bolt
+	snapshots *snapshot.Dir
+	node      *node.Node
+	clients   *resp.Server
+	http      *httpapi.Server
+
+	phase   atomic.Pointer[string] // what the start waits for; nil once the node runs
+	running atomic.Bool
+	failed  chan error // the first fault of a listener or of the fatal path
+	all     sync.WaitGroup
 }
+
+// runNode builds a node of its parts and runs it until ctx ends, or until
+// something ends it: then the error says why, with an exit code (exitWith). flush
+// writes out the log, for ends that do not return.
+func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush func()) error {
+	d := &daemon{cfg: cfg, log: log, flush: flush, failed: make(chan error, 1)}
+	d.say("opening the data directory")
+	if err := d.openIdentity(); err != nil {
+		return err
+	}
+	if err := d.listenPeers(); err != nil {
+		return err
+	}
+	if err := d.serveHTTP(); err != nil {
+		return err
+	}
+	d.say("waiting for the other nodes")
+	if err := d.bootstrap(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before there was a node
+		}
+		return err
+	}
+	d.say("reading log and snapshot")
+	if err := d.openNode(); err != nil {
+		return err
+	}
+	clients, err := d.listenClients()
+	if err != nil {
+		return err
+	}
+	return d.run(ctx, clients)
+}
+
+// say tells what the start is doing: on /readyz and in the log.
+func (d *daemon) say(phase string) {
+	d.phase.Store(&phase)
+	d.log.Debug("start", "phase", phase)
+	notifyStatus(phase)
+}
+
+// openIdentity takes the data directory for this process.
+func (d *daemon) openIdentity() error {
+	dir := d.cfg.Node.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	place := func(v config.Voter) identity.Place {
+		return identity.Place{Name: v.Name, Peer: v.Peer, Client: v.Client, HTTP: v.HTTP}
+	}
+	c := identity.Config{
+		Self: identity.Place{Name: d.cfg.Node.Name, Peer: d.cfg.Peer.Advertise, Client: d.cfg.Redis.Advertise, HTTP: d.cfg.HTTP.Advertise},
+		Join: d.cfg.Cluster.Join,
+	}
+	for _, v := range d.cfg.Cluster.Voters {
+		c.Voters = append(c.Voters, place(v))
+	}
+	id, err := identity.Open(dir, c)
+	if err != nil {
+		return exitWith(identityCode(err), err)
+	}
+	d.id = id
+	return nil
+}
+
+func identityCode(err error) exitCode {
+	switch {
+	case errors.Is(err, identity.ErrDamaged):
+		return exitDamaged
+	case errors.Is(err, identity.ErrRefused):
+		return exitIdentity
+	case errors.Is(err, identity.ErrPermission), errors.Is(err, fs.ErrPermission):
+		return exitPermission
+	case errors.Is(err, identity.ErrInUse):
+		return exitTaken
+	}
+	return daemonCode(err)
+}
+
+// listenPeers binds the peer port. Until the node runs it only answers other
+// starting nodes.
+func (d *daemon) listenPeers() error {
+	c := transport.Config{
+		Listen:    d.cfg.Peer.Listen,
+		Advertise: d.cfg.Peer.Advertise,
+		Limits: transport.Limits{
+			MaxFrame:         int(d.cfg.Peer.FrameBytes),
+			QueueBytes:       int(d.cfg.Peer.QueueBytes),
+			HandshakeTimeout: d.cfg.Peer.HandshakeTimeout,
+			RetryMax:         d.cfg.Peer.BackoffMax,
+			RetryMin:         min(10*time.Millisecond, d.cfg.Peer.BackoffMax),
+		},
+		Logger:          d.log,
+		ElectionTimeout: d.cfg.Raft.ElectionTimeout(),
+		Addr:            d.peerAddr,
+		Exchange:        d.id.Answer,
+		Source:          d.snapshotSource,
+	}
+	if t := d.cfg.TLS.Peer; t.Cert != "" {
+		c.TLS = &transport.TLS{Cert: t.Cert, Key: t.Key, CA: t.CA}
+	} else if !loopback(d.cfg.Peer.Listen) {
+		d.log.Warn("the peer port is open to other machines without TLS: anybody who reaches it can write; set tls.peer", "listen", d.cfg.Peer.Listen)
+	}
+	t, err := transport.Listen(c)
+	if err != nil {
+		return err
+	}
+	d.transport = t
+	return nil
+}
+
+// peerAddr is where a member is dialled: an address in the own YAML wins.
+func (d *daemon) peerAddr(m raft.Member) string {
+	if v, ok := d.cfg.Voter(m.Name); ok {
+		return v.Peer
+	}
+	return m.Peer
+}
+
+// loopback tells whether only this machine reaches a listen address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// bootstrap waits until this node belongs to a cluster.
+func (d *daemon) bootstrap(ctx context.Context) error {
+	err := d.id.Bootstrap(ctx, d.transport.Exchange, func(state string) {
+		d.say(state)
+		d.log.Info("not part of a cluster yet", "state", state)
+	})
+	if err != nil {
+		return exitWith(identityCode(err), err)
+	}
+	d.log.Info("identity", "id", d.id.ID().String(), "cluster", d.id.Cluster().String())
+	return nil
+}
+
+// openNode reads what the disk holds and makes the node of it.
+func (d *daemon) openNode() error {
+	dir := d.cfg.Node.DataDir
+	store, err := raftlog.Open(filepath.Join(dir, logDir), raftlog.Options{LockTimeout: d.cfg.Disk.OpenTimeout, Logger: d.log})
+	if err != nil {
+		return exitWith(logCode(err), err)
+	}
+	d.store = store
+	durable, err := store.Load()
+	if err != nil {
+		return exitWith(logCode(err), err)
+	}
+	if durable.Snapshot, err = d.openSnapshots(filepath.Join(dir, snapshotDir)); err != nil {
+		return err
+	}
+	machine := statemachine.New(statemachine.DefaultLimits())
+	machine.LimitView(int64(d.cfg.Snapshot.OverlayBytes))
+	nc := d.nodeConfig()
+	d.node, err = node.New(nc, durable, node.Ports{
+		Store: store, Machine: machine, Snapshots: d.snapshots, Network: d.transport,
+	})
+	if errors.Is(err, raft.ErrFenced) || errors.Is(err, snapshot.ErrDamaged) {
+		return exitWith(exitDamaged, err)
+	} else if err != nil {
+		return err
+	}
+	d.log.Info("read", "log_from", uint64(durable.Base.Index)+1, "entries", len(durable.Entries), "snapshot", durable.Snapshot.Last.String(),
+		"term", uint64(durable.State.Term), "fence", int(durable.Fence))
+	return d.transport.Start(transport.Hello{
+		Cluster: d.id.Cluster(), Node: d.id.Node(), ID: d.id.ID(), Name: d.cfg.Node.Name,
+		Boot: nc.Raft.Boot, MinLevel: 1, MaxLevel: machine.Level(),
+	}, d.node)
+}
+
+func logCode(err error) exitCode {
+	switch {
+	case errors.Is(err, raftlog.ErrCorrupt), errors.Is(err, raftlog.ErrVersion):
+		return exitDamaged
+	case errors.Is(err, raftlog.ErrLocked):
+		return exitTaken
+	case errors.Is(err, fs.ErrPermission):
+		return exitPermission
+	case errors.Is(err, raftlog.ErrDisk):
+		return exitDisk
+	}
+	return daemonCode(err)
+}
+
+// openSnapshots finds the newest snapshot that verifies; without one the state
+// starts at the cluster's birth.
+func (d *daemon) openSnapshots(dir string) (raft.SnapshotMeta, error) {
+	s, err := snapshot.OpenDir(snapshot.OS(), dir, snapshot.Options{})
+	if err != nil {
+		return raft.SnapshotMeta{}, err
+	}
+	d.snapshots = s
+	meta, err := s.Newest()
+	for _, f := range s.Faults() {
+		d.log.Error("snapshot", "fault", f)
+	}
+	switch {
+	case err == nil:
+		return meta, nil
+	case errors.Is(err, snapshot.ErrNotFound), errors.Is(err, snapshot.ErrDamaged):
+		// If the log starts after a lost snapshot, the core asks a leader for one.
+		return raft.SnapshotMeta{Config: d.id.Birth().Configuration()}, nil
+	}
+	return raft.SnapshotMeta{}, err
+}
+
+// snapshotSource serves the files to followers, from the moment that there are any.
+func (d *daemon) snapshotSource(last raft.EntryID, offset uint64) (file readCloser, size uint64, err error) {
+	if !d.running.Load() {
+		return nil, 0, fmt.Errorf("snapshot %v: this node is still starting: %w", last, fs.ErrNotExist)
+	}
+	return d.snapshots.Source(last, offset)
+}
+
+// nodeConfig turns the YAML's words into the node's.
+func (d *daemon) nodeConfig() node.Config {
+	c, nc := d.cfg, node.DefaultConfig()
+	nc.Name, nc.Cluster, nc.Version = c.Node.Name, d.id.Cluster().String(), readVersion().String()
+	nc.Logger = d.log
+	nc.Tick = c.Raft.Tick
+	nc.RequestTicks = max(1, int(c.Limits.RequestTimeout/c.Raft.Tick))
+	nc.Inbox.Requests = c.Limits.InboxRequests
+	nc.Inbox.Messages = c.Limits.InboxMessages
+	nc.ApplyBytes = int(c.Limits.ApplyBytes)
+	nc.SnapshotEntries, nc.SnapshotBytes = c.Snapshot.LogEntries, int(c.Snapshot.LogBytes)
+	nc.TrailingEntries = c.Snapshot.KeepEntries
+	nc.MaxTrailingEntries = max(nc.MaxTrailingEntries, nc.TrailingEntries)
+	nc.FreezeTicks = max(1, int(c.Snapshot.FreezeTimeout/c.Raft.Tick))
+	nc.StepBytes = int(c.Snapshot.StepBytes)
+	nc.Fatal = d.fatal
+	nc.Raft = raft.Config{
+		ID: d.id.ID(), Boot: random(), Seed: random(),
+		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks,
+		MaxAppendBytes: int(c.Raft.AppendBytes), MaxInflight: c.Raft.InflightMessages, MaxInflightBytes: int(c.Raft.InflightBytes),
+		MaxWriteBytes: int(c.Raft.WriteBytes), MaxWrites: 1,
+		MaxUncommittedBytes: int(c.Raft.UncommittedBytes), MaxRetainedBytes: int(c.Raft.RetainedBytes),
+	}
+	return nc
+}
+
+// random is a number that is not zero.
+func random() uint64 {
+	var b [8]byte
+	_, _ = crand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return cmp.Or(binary.LittleEndian.Uint64(b[:]), 1)
+}
+
+// fatal is called when the store failed: what the disk holds is unknown, and
+// only a new process that reads it again may tell. Nothing is closed.
+func (d *daemon) fatal(err error) {
+	d.log.Error("the disk failed; ending at once, a restart finds out what it holds: "+err.Error(), "code", int(exitDisk))
+	d.flush()
+	os.Exit(int(exitDisk))
+}
+
+// listenClients binds the port of clients, last of all.
+func (d *daemon) listenClients() (net.Listener, error) {
+	c := d.cfg
+	ln, err := net.Listen("tcp", c.Redis.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for clients on %s: %w; free the address or choose another", c.Redis.Listen, err)
+	}
+	if !loopback(c.Redis.Listen) {
+		d.log.Warn("the client port is open to other machines without authentication: anybody who reaches it can write", "listen", c.Redis.Listen)
+	}
+	d.clients = resp.New(resp.Config{
+		Clients: c.Redis.Clients, Pipeline: c.Redis.Pipeline, OutputBytes: int(c.Redis.OutputBytes),
+		KeyBytes: int(c.Limits.KeyBytes), ValueBytes: int(c.Limits.ValueBytes), CommandBytes: int(c.Limits.CommandBytes),
+		WriteTimeout: c.Redis.WriteTimeout, Version: readVersion().String(), Log: d.log,
+	}, backend{d.node}, &admin{d})
+	return ln, nil
+}
+
+// backend gives the servers their view of the node.
+type backend struct{ n *node.Node }
+
+func (b backend) Connect(s node.Sink) resp.Submitter { return b.n.Connect(s) }
+func (b backend) Status() node.Status                { return b.n.Status() }

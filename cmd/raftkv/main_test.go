@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 }
 
 // oddNode is a node that does one thing wrong.
-func oddNode(as string) func(context.Context, config.Config, *slog.Logger) error {
-	return func(ctx context.Context, _ config.Config, log *slog.Logger) error {
+func oddNode(as string) func(context.Context, config.Config, *slog.Logger, func()) error {
+	return func(ctx context.Context, _ config.Config, log *slog.Logger, _ func()) error {
 		if as == "stuck" {
 			log.Info("ready")
 			<-ctx.Done()

@@ -36,7 +36,7 @@ func newServe() *cobra.Command {
 
 // serve is the life of a daemon around node, which is runNode but in tests.
 func serve(ctx context.Context, file string, flags []config.Flag, stderr *os.File,
-	node func(context.Context, config.Config, *slog.Logger) error) error {
+	node func(context.Context, config.Config, *slog.Logger, func()) error) error {
 	// The reader of the log may go away: that must not end the node.
 	signal.Ignore(syscall.SIGPIPE)
 
@@ -63,7 +63,7 @@ func serve(ctx context.Context, file string, flags []config.Flag, stderr *os.Fil
 		os.Exit(int(code))
 	})
 
-	err = node(ctx, l.Config, log)
+	err = node(ctx, l.Config, log, func() { _ = lines.Flush(logFlushTime) })
 	if err != nil {
 		code := daemonCode(err)
 		log.Error("ended: "+err.Error(), "code", int(code), "meaning", code.String())

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/pprof"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/server/httpapi"
+	"github.com/raftkv/raftkv/server/resp"
+)
+
+type readCloser = io.ReadCloser
+
+// run serves clients until ctx ends or something breaks, then stops in order.
+func (d *daemon) run(ctx context.Context, clients net.Listener) error {
+	ended := make(chan error, 1)
+	// Runs the node, with a life longer than ctx: an orderly stop needs it. Ends by
+	// Shutdown below or by a fault; awaited below.
+	go func() { ended <- d.node.Run(context.WithoutCancel(ctx)) }()
+	d.running.Store(true)
+	d.phase.Store(nil)
+	d.serve("serve clients", func() error {
+		if err := d.clients.Serve(clients); !errors.Is(err, resp.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatch()
+	d.serve("watch", func() error { return d.watch(watch) })
+	d.log.Info("serving", "clients", clients.Addr().String(), "peers", d.transport.Addr().String(), "http", d.http.Addr().String())
+	_, _ = systemd.SdNotify(false, systemd.SdNotifyReady) // without systemd nobody listens
+
+	select {
+	case err := <-ended:
+		return d.explain(err)
+	case err := <-d.failed:
+		_ = d.stop(ended)
+		return err
+	case <-ctx.Done():
+		return d.stop(ended)
+	}
+}
+
+// serve runs f in the background; its error ends the daemon.
+func (d *daemon) serve(what string, f func() error) {
+	d.all.Add(1)
+	// Owns what f owns. Ends when stop closes that; stop waits for it.
+	go func() {
+		defer d.all.Done()
+		if err := f(); err != nil {
+			select {
+			case d.failed <- fmt.Errorf("%s: %w", what, err):
+			default: // one is enough
+			}
+		}
+	}()
+}
+
+// explain gives the error that ended the node its exit code.
+func (d *daemon) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, node.ErrStore):
+		return exitWith(exitDisk, err)
+	}
+	return exitWith(exitInternal, err)
+}
+
+// stop ends the daemon in order: leadership goes to another node, what is open
+// is answered, the disk is closed. All of it within service.stop_timeout.
+func (d *daemon) stop(ended <-chan error) error {
+	_, _ = systemd.SdNotify(false, systemd.SdNotifyStopping)
+	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Service.StopTimeout)
+	defer cancel()
+	err := d.node.Shutdown(ctx)
+	if err != nil {
+		d.log.Warn("not everything was finished in time; open requests were answered as unknown", "error", err)
+	}
+	runErr := <-ended
+	if errors.Is(runErr, node.ErrStore) {
+		return d.explain(runErr) // the store must not be touched again
+	}
+	if err := d.clients.Shutdown(ctx); err != nil {
+		d.log.Warn("clients were cut off", "error", err)
+	}
+	err = errors.Join(d.explain(runErr), d.transport.Close(), d.store.Close(), d.http.Shutdown(ctx), d.id.Close())
+	return err
+}
+
+// serveHTTP opens the HTTP side early, so that probes can say what the start waits for.
+func (d *daemon) serveHTTP() error {
+	ln, err := net.Listen("tcp", d.cfg.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP on %s: %w; free the address or choose another", d.cfg.HTTP.Listen, err)
+	}
+	d.http = httpapi.New(ln, httpapi.Config{
+		Live: d.live, Ready: d.ready, Status: d.status, Metrics: d.metrics(), Debug: d.cfg.HTTP.Debug, Log: d.log,
+	})
+	d.serve("serve HTTP", d.http.Serve)
+	return nil
+}
+
+func (d *daemon) live() error {
+	if !d.running.Load() {
+		return nil
+	}
+	if p := d.node.Progress(); p.Loop > d.cfg.Service.WatchdogTimeout/2 {
+		return fmt.Errorf("the node's loop has stood still for %v", p.Loop.Round(time.Millisecond))
+	}
+	return nil
+}
+
+func (d *daemon) ready() error {
+	switch {
+	case !d.running.Load():
+		if p := d.phase.Load(); p != nil {
+			return errors.New(*p)
+		}
+		return errors.New("starting")
+	case d.node.Ready():
+		return nil
+	}
+	s := d.node.Status()
+	if s.Leader == "" {
+		return errors.New("no leader at present")
+	}
+	return fmt.Errorf("not ready as %s of term %d: %d entries to apply", s.Role, s.Term, s.Lag)
+}
+
+func (d *daemon) status(context.Context) (any, error) {
+	if !d.running.Load() {
+		return nil, d.ready()
+	}
+	return d.node.Status(), nil
+}
+
+// spaceEvery is how often the free space is looked at, and the status told.
+const watchEvery = time.Second
+
+// watch looks after what no request notices: free space, the watchdog, the
+// status line of the supervisor.
+func (d *daemon) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	last := ""
+	for {
+		d.checkSpace()
+		if err := d.checkProgress(); err != nil {
+			return err
+		}
+		if s := d.statusLine(); s != last {
+			last = s
+			notifyStatus(s)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *daemon) statusLine() string {
+	s := d.node.Status()
+	leader := s.LeaderName
+	if leader == "" {
+		leader = "nobody"
+	}
+	return fmt.Sprintf("%s of term %d; %s leads; %d entries behind", s.Role, s.Term, leader, s.CommitIndex-min(s.CommitIndex, s.AppliedIndex))
+}
+
+func notifyStatus(s string) { _, _ = systemd.SdNotify(false, "STATUS="+s) }
+
+// checkSpace tells the node when the disk is nearly full, before a write fails for it.
+func (d *daemon) checkSpace() {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.cfg.Node.DataDir, &st); err != nil {
+		d.log.Warn("free space is not known", "error", err)
+		return
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes))
+}
+
+// checkProgress pets the supervisor's watchdog while loop and disk get on, and
+// ends the process with a dump of its goroutines when they don't.
+func (d *daemon) checkProgress() error {
+	p := d.node.Progress()
+	if limit := d.cfg.Service.WatchdogTimeout; p.Loop > limit {
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
+		return exitWith(exitInternal, fmt.Errorf("watchdog: the node's loop has stood still for %v", p.Loop.Round(time.Millisecond)))
+	}
+	if limit := d.cfg.Disk.HangTimeout; p.DiskWrite > limit && d.othersLead() {
+		d.log.Error("the disk has been writing for too long while another node leads; ending", "for", p.DiskWrite.String(), "code", int(exitDisk))
+		d.flush()
+		os.Exit(int(exitDisk)) // nothing that could touch the file
+	}
+	_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
+	return nil
+}
+
+func (d *daemon) othersLead() bool {
+	s := d.node.Status()
+	return s.Leader != "" && s.Leader != s.ID
+}
