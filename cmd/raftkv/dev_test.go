@@ -175,6 +175,21 @@ func (c *cluster) wait(t *testing.T) error {
 	}
 }
 
+// connect waits until node i listens: from then on it hears signals too.
+func (c *cluster) connect(t *testing.T, i int) net.Conn {
+	t.Helper()
+	for start := time.Now(); ; {
+		conn, err := net.Dial("tcp", c.dev.layout.voter(i).HTTP)
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+			return conn
+		}
+		if time.Since(start) > deadline {
+			t.Fatal(err)
+		}
+	}
+}
+
 // put writes a file of node i that the fake node looks at; an empty text removes it.
 func (c *cluster) put(t *testing.T, i int, name, text string) {
 	t.Helper()
@@ -338,6 +353,7 @@ func TestDevSecondSignalKills(t *testing.T) {
 	c.put(t, 1, "stay", "yes")
 	c.start(t)
 	at := c.screen.wait(t, 0, "the cluster serves")
+	c.connect(t, 1)
 	c.signals <- syscall.SIGTERM
 	c.screen.wait(t, at, "stopping the nodes")
 	c.signals <- syscall.SIGINT
@@ -495,6 +511,9 @@ func startDev(t *testing.T) (c *cluster, cmd *exec.Cmd, out *screen) {
 // Ctrl-C reaches the whole foreground process group. The nodes aren't in it: dev stops them, in order.
 func TestCtrlCIsForDevAlone(t *testing.T) {
 	c, cmd, _ := startDev(t)
+	for i := range 3 {
+		c.connect(t, i)
+	}
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -512,11 +531,7 @@ func TestNodesDieWithDev(t *testing.T) {
 	c, cmd, _ := startDev(t)
 	var conns []net.Conn
 	for i := range 3 {
-		conn, err := net.Dial("tcp", c.dev.layout.voter(i).HTTP)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn := c.connect(t, i)
 		_ = conn.SetReadDeadline(time.Now().Add(deadline))
 		conns = append(conns, conn)
 	}
@@ -536,6 +551,7 @@ func TestNodesDieWithDev(t *testing.T) {
 func TestLook(t *testing.T) {
 	c := newCluster(t, 1)
 	c.start(t)
+	c.connect(t, 0)
 	client := &http.Client{Timeout: deadline}
 	url := "http://" + c.dev.layout.voter(0).HTTP
 	for _, tc := range []struct {
@@ -548,18 +564,9 @@ func TestLook(t *testing.T) {
 		{strings.Repeat(" ", 1<<20) + `{"role":"leader"}`, devStatus{}},
 	} {
 		c.put(t, 0, "status", tc.text)
-		var got devStatus
-		// The fake node may not listen yet.
-		for start := time.Now(); time.Since(start) < deadline; {
-			if resp, err := client.Get(url + "/status"); err == nil {
-				resp.Body.Close()
-				var ready bool
-				got, ready = look(t.Context(), client, url)
-				if ready != (got.Role != "") {
-					t.Errorf("%.20q: ready %v", tc.text, ready)
-				}
-				break
-			}
+		got, ready := look(t.Context(), client, url)
+		if ready != (got.Role != "") {
+			t.Errorf("%.20q: ready %v", tc.text, ready)
 		}
 		if got != tc.want {
 			t.Errorf("%.20q: %+v, want %+v", tc.text, got, tc.want)
