@@ -59,7 +59,7 @@ func (b *Bolt) Load() (raft.Durable, error) {
 		b.loaded = nil
 		return *d, nil
 	}
-	c, err := readChain(b.dir)
+	c, err := readChain(b.dir, true)
 	if err != nil {
 		return raft.Durable{}, fmt.Errorf("read log in %s: %w", b.dir, err)
 	}
@@ -84,7 +84,7 @@ func (b *Bolt) open() error {
 		}
 		errVote = nil
 	}
-	c, err := readChain(b.dir)
+	c, err := readChain(b.dir, true)
 	if err != nil {
 		return err
 	}
@@ -108,6 +108,13 @@ func (b *Bolt) open() error {
 	b.active = &segment{number: c.active, path: filepath.Join(b.dir, segmentName(c.active)), from: c.record.from, prev: c.record.prev}
 	if b.active.db, err = openBolt(b.active.path, b.opts); err != nil {
 		return err
+	}
+	if c.badNext && c.next != 0 {
+		// The fence is stored. The file would raise it again at each start.
+		if err := errors.Join(os.Remove(filepath.Join(b.dir, segmentName(c.next))), smallfile.SyncDir(b.dir)); err != nil {
+			return err
+		}
+		c.next = 0
 	}
 	if c.next != 0 {
 		b.next = &segment{number: c.next, path: filepath.Join(b.dir, segmentName(c.next))}
@@ -189,11 +196,13 @@ type chain struct {
 	durable  raft.Durable
 	sealed   []sealed // older ones that are needed, ascending
 	leftover []uint64 // older ones that are not
-	bad      []error  // one damaged meta page each
+	bad      []error  // one damaged meta page each, of active and next
+	badNext  bool     // next has one
 }
 
-// readChain reads the log from the newest segment back to its base.
-func readChain(dir string) (*chain, error) {
+// readChain reads the log from the newest segment back to its base: from the
+// disk, if fromDisk says not to believe the page cache.
+func readChain(dir string, fromDisk bool) (*chain, error) {
 	numbers, err := listSegments(dir)
 	if err != nil {
 		return nil, err
@@ -214,13 +223,15 @@ func readChain(dir string) (*chain, error) {
 			c.leftover = append(c.leftover, number)
 			continue
 		}
-		s, err := readSegment(filepath.Join(dir, segmentName(number)), number, buf)
+		s, err := readSegment(filepath.Join(dir, segmentName(number)), number, buf, fromDisk)
 		if err != nil {
 			return nil, err
 		}
 		buf = s.buf
-		if s.bad != nil {
+		// An older segment proves by its last entry that it has forgotten nothing.
+		if s.bad != nil && !c.has {
 			c.bad = append(c.bad, fmt.Errorf("%s: %w", segmentName(number), s.bad))
+			c.badNext = c.badNext || !s.has
 		}
 		switch {
 		case !s.has && !c.has && c.active == 0:
@@ -298,15 +309,17 @@ type image struct {
 	bucket []byte // value of the log's bucket
 }
 
-// readSegment reads a segment file from the disk and checks its structure and state.
-func readSegment(path string, number uint64, buf []byte) (*image, error) {
+// readSegment reads a segment file and checks its structure and state.
+func readSegment(path string, number uint64, buf []byte, fromDisk bool) (*image, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, diskError(err)
 	}
 	defer f.Close()
-	if err := dropCache(f); err != nil {
-		return nil, diskError(err)
+	if fromDisk {
+		if err := dropCache(f); err != nil {
+			return nil, diskError(err)
+		}
 	}
 	s := &image{number: number}
 	fault := func(err error) (*image, error) { return nil, fmt.Errorf("%s: %w", segmentName(number), err) }

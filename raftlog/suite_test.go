@@ -40,7 +40,7 @@ func (d *memDisk) Open(testing.TB) raftlog.Store {
 func TestStores(t *testing.T) {
 	t.Run("bolt", func(t *testing.T) {
 		raftlogtest.Run(t, func(t testing.TB) raftlogtest.Disk {
-			return &boltDisk{dir: t.TempDir() + "/log"}
+			return &boltDisk{dir: t.TempDir() + "/log", opts: raftlog.Options{SegmentBytes: 1 << 20}}
 		})
 	})
 	// Segments so small that every way over a border is walked.

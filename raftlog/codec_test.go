@@ -1,0 +1,115 @@
+package raftlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// The bytes on disk, for ever (docs/formats-raftlog.md).
+const (
+	goldenEntry = "39535dec01020300000000000000040000000000000068656c6c6f"
+	goldenState = "cebc7c3d01010100000000000000020000000000000003000000000000000400000000000000050000000000000006000000000000000700000000000000080000000000000009000000000000000a00000000000000"
+)
+
+var (
+	anEntry = raft.Entry{EntryID: raft.EntryID{Term: 3, Index: 0x0102030405060708}, Type: raft.EntryCommand, Time: 4, Data: []byte("hello")}
+	aRecord = record{
+		state: raft.HardState{Term: 1, Vote: 2, Commit: 3}, fence: raft.FenceOneBack, seq: 4,
+		base: raft.EntryID{Term: 5, Index: 6}, last: raft.EntryID{Term: 7, Index: 8}, from: 9, prev: 10,
+	}
+)
+
+func TestGoldenBytes(t *testing.T) {
+	key := keyOf(anEntry.Index)
+	if got := hex.EncodeToString(key[:]); got != "0102030405060708" {
+		t.Errorf("key %s", got)
+	}
+	if got := hex.EncodeToString(appendEntry(nil, 1, key[:], &anEntry)); got != goldenEntry {
+		t.Errorf("entry %s", got)
+	}
+	if got := hex.EncodeToString(appendRecord(nil, 1, &aRecord)); got != goldenState {
+		t.Errorf("state %s", got)
+	}
+}
+
+func TestDecodeIsTheInverse(t *testing.T) {
+	key := keyOf(anEntry.Index)
+	e, err := decodeEntry(9, key[:], appendEntry(nil, 9, key[:], &anEntry))
+	if err != nil || e.EntryID != anEntry.EntryID || e.Type != anEntry.Type || e.Time != anEntry.Time || !bytes.Equal(e.Data, anEntry.Data) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	r, err := decodeRecord(9, appendRecord(nil, 9, &aRecord))
+	if err != nil || r != aRecord {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A whole value at another place is damage: another key, another segment.
+func TestValueAtAnotherPlace(t *testing.T) {
+	key, other := keyOf(7), keyOf(8)
+	value := appendEntry(nil, 1, key[:], &anEntry)
+	if _, err := decodeEntry(1, other[:], value); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("other key: %v", err)
+	}
+	if _, err := decodeEntry(2, key[:], value); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("other segment: %v", err)
+	}
+	if _, err := decodeEntry(1, key[:7], value); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("short key: %v", err)
+	}
+	if _, err := decodeRecord(2, appendRecord(nil, 1, &aRecord)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("state of another segment: %v", err)
+	}
+	for n := range value {
+		if _, err := decodeEntry(1, key[:], value[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("first %d bytes: %v", n, err)
+		}
+	}
+}
+
+// A newer version is no damage: the binary is too old (UP-03).
+func TestNewerVersionIsRefusedAsSuch(t *testing.T) {
+	key := keyOf(7)
+	value := appendEntry(nil, 1, key[:], &anEntry)
+	value[4]++
+	binary.LittleEndian.PutUint32(value, sum(1, key[:], value))
+	if _, err := decodeEntry(1, key[:], value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
+		t.Errorf("entry: %v", err)
+	}
+	value = appendRecord(nil, 1, &aRecord)
+	value[4]++
+	binary.LittleEndian.PutUint32(value, sum(1, stateKey, value))
+	if _, err := decodeRecord(1, value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
+		t.Errorf("state: %v", err)
+	}
+}
+
+// Whatever a file holds, reading it ends with an answer.
+func FuzzReadSegment(f *testing.F) {
+	dir, _ := sample(f)
+	whole, err := os.ReadFile(segmentPath(dir, 1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint16(0), byte(0), uint16(0), byte(0))
+	f.Add(uint16(3*pageSize+10), byte(0xff), uint16(5*pageSize+8), byte(3))
+	f.Fuzz(func(t *testing.T, at1 uint16, mask1 byte, at2 uint16, mask2 byte) {
+		b := bytes.Clone(whole)
+		b[at1] ^= mask1
+		b[at2] ^= mask2
+		path := filepath.Join(t.TempDir(), segmentName(1))
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readChain(filepath.Dir(path), false); err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Error(err)
+		}
+	})
+}
