@@ -1,0 +1,116 @@
+package resp
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Docs is docs/commands.md: what clients can say, made from the table of commands.
+func Docs() string {
+	var b strings.Builder
+	b.WriteString(`# Commands
+
+Made from the table in server/resp by ` + "`go test ./server/resp -update`" + `. Any node takes any command; a follower forwards what
+needs the leader. Replies follow Redis ` + redisVersion + ` to the letter, in version 2 or 3 of the protocol (HELLO). Names are case-blind.
+
+- **write**: goes through the log; once answered it is on the disks of a majority.
+- **read**: linearizable; after READONLY this node's own state, which may be old.
+- **local**: answered by this node alone, also without a leader.
+
+| command | kind | since Redis | cost | what it does |
+|---|---|---|---|---|
+`)
+	row := func(c *command) {
+		name := strings.ToUpper(strings.ReplaceAll(c.fullName(), "|", " "))
+		if c.syntax != "" {
+			name += " " + c.syntax
+		}
+		kind := "local"
+		switch {
+		case c.flags&fWrite != 0:
+			kind = "write"
+		case c.flags&fRead != 0:
+			kind = "read"
+		case c.flags&fBlocks != 0:
+			kind = "change of the cluster"
+		}
+		since := c.since
+		if since == "" {
+			since = "-"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", strings.ReplaceAll(name, "|", "\\|"), kind, since, c.cost, c.summary)
+	}
+	for _, c := range newTable().list {
+		if !c.container() {
+			row(c)
+		}
+		for _, s := range c.subs {
+			if s.name != "help" {
+				row(s)
+			}
+		}
+	}
+	b.WriteString(`
+Each group of subcommands has HELP. Anything else is answered with Redis's "unknown command".
+
+## When there is no result
+
+A request ends as applied (its reply), surely not applied, or unknown. The prefix of the error says which.
+
+| prefix | outcome | means |
+|---|---|---|
+`)
+	for _, o := range notApplied() {
+		fmt.Fprintf(&b, "| `%s` | surely not applied | %s |\n", o.prefix, o.means)
+	}
+	fmt.Fprintf(&b, "| `%s` | unknown | the write may have taken effect or may yet do so; inside a session send it again with the same number |\n", unknownPrefix)
+	b.WriteString(`| ` + "`SESSIONEXPIRED`" + ` | this attempt did nothing | the session is unknown or expired: open another; an earlier attempt may have run |
+| ` + "`SEQOLD`" + ` | applied before | the number ran, and its result is forgotten |
+| ` + "`SEQGAP`" + ` | surely not applied | an earlier number of the session is missing |
+| ` + "`SEQREUSED`" + ` | surely not applied | the number ran another request |
+| any other | surely not applied | the request is wrong, in Redis's words |
+
+A read has no effect: its outcome is never unknown, and it may be asked again.
+
+## Limits
+
+| what | setting | default | beyond it |
+|---|---|---|---|
+`)
+	c := Config{}.withDefaults()
+	for _, r := range [][4]string{
+		{"key", "limits.key_bytes", size(c.KeyBytes), "an error that names the limit; the connection goes on"},
+		{"value", "limits.value_bytes", size(c.ValueBytes), "the same; the value is read and thrown away"},
+		{"request", "limits.command_bytes", size(c.CommandBytes), "the same"},
+		{"arguments of a request", "-", "65,536", "protocol error; the connection is closed"},
+		{"line (inline request, header)", "-", "64 KiB", "protocol error; the connection is closed"},
+		{"bulk string", "-", "512 MiB", "protocol error; the connection is closed"},
+		{"connections", "redis.clients", fmt.Sprint(c.Clients), "`ERR max number of clients reached`"},
+		{"commands that wait for replies, a connection", "redis.pipeline", fmt.Sprint(c.Pipeline), "the connection isn't read"},
+		{"bytes of requests and replies, a connection", "redis.output_bytes", size(c.OutputBytes), "the connection isn't read; closed at four times as much"},
+		{"no byte of a reply taken", "redis.write_timeout", c.WriteTimeout.String(), "the connection is closed"},
+		{"COUNT of a scan", "-", fmt.Sprint(maxScanCount), "taken as this"},
+		{"scans under way, a node", "-", fmt.Sprint(maxCursors), "the oldest is told `ERR invalid cursor`"},
+	} {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r[0], r[1], r[2], r[3])
+	}
+	b.WriteString(`
+## Where this differs from Redis
+
+- One database, values are strings, nothing is evicted.
+- SCAN goes through the keys in the order of their bytes: a key that is there all the time is answered exactly once. Its cursor is a
+  number that this node keeps for a place; another node, or the same one after a restart, answers ` + "`ERR invalid cursor`" + `. RAFT SCAN has
+  the key itself as its cursor and may go on anywhere.
+- A bulk string must end with a line end: Redis skips two bytes unseen.
+- Expiry follows the time in the log, so that all nodes agree.
+- READONLY and READWRITE work without Redis Cluster.
+`)
+	return b.String()
+}
+
+func size(n int) string {
+	if n%(1<<20) == 0 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}

@@ -1,0 +1,82 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// outcome is one row of what a client may be told instead of a result.
+type outcome struct {
+	prefix string
+	err    error // what the node says; nil is any other error
+	means  string
+}
+
+// notApplied lists the errors of requests that surely did nothing.
+func notApplied() []outcome {
+	return []outcome{
+		{"CLUSTERDOWN", node.ErrNoLeader, "no leader at present, or the leader can't be reached"},
+		{"LOADING", node.ErrNotReady, "the node is still starting"},
+		{"BUSY", node.ErrBusy, "too many requests are waiting"},
+		{"BUSY", raft.ErrBusy, "too many writes are under way"},
+		{"NOSPACE", node.ErrNoSpace, "disk space is low; reads and deletes go on"},
+		{"TRYAGAIN", raft.ErrTransfer, "leadership is being handed over"},
+		{"TRYAGAIN", node.ErrEarlier, "an earlier write of this connection was not applied"},
+		{"TRYAGAIN", node.ErrShutdown, "the node is shutting down"},
+		{"TRYAGAIN", nil, "any other reason"},
+	}
+}
+
+// The prefix of an outcome that is unknown, and the text behind its reason.
+const (
+	unknownPrefix = "UNKNOWNOUTCOME"
+	unknownText   = "; the write may have taken effect or may yet do so"
+)
+
+// outcomeText is the error reply for a request without a result. A read has no
+// effect, so that its outcome is never unknown: it may be asked again.
+func outcomeText(o node.Outcome, err error, read bool) string {
+	if err == nil {
+		err = errors.New("no reason given")
+	}
+	if o == node.Unknown && !read {
+		return unknownPrefix + " " + err.Error() + unknownText
+	}
+	if e, ok := errors.AsType[*raft.NotLeaderError](err); ok {
+		if e.Leader == raft.None {
+			return "CLUSTERDOWN " + err.Error()
+		}
+		return "TRYAGAIN " + err.Error()
+	}
+	for _, row := range notApplied() {
+		if row.err == nil || errors.Is(err, row.err) {
+			return row.prefix + " " + err.Error()
+		}
+	}
+	return "TRYAGAIN " + err.Error()
+}
+
+// adminText is the error reply for a change of the cluster.
+func adminText(err error) string {
+	for _, unknown := range []error{node.ErrTimeout, node.ErrLostLead, node.ErrLostLink, context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, unknown) {
+			return fmt.Sprintf("%s %v; look at RAFT MEMBERS before trying again", unknownPrefix, err)
+		}
+	}
+	if errors.Is(err, raft.ErrPending) || errors.Is(err, raft.ErrNotReady) {
+		return "TRYAGAIN " + err.Error()
+	}
+	for _, row := range notApplied() {
+		if row.err != nil && errors.Is(err, row.err) {
+			return row.prefix + " " + err.Error()
+		}
+	}
+	if _, ok := errors.AsType[*raft.NotLeaderError](err); ok {
+		return outcomeText(node.NotApplied, err, true)
+	}
+	return "ERR " + err.Error()
+}

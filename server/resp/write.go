@@ -1,0 +1,134 @@
+package resp
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/raftkv/raftkv/node"
+	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/statemachine"
+)
+
+const (
+	writeChunk = 64 << 10 // of replies gathered before they are sent
+	bulkDirect = 16 << 10 // a longer value is sent from where it is
+)
+
+// write sends replies in the order of their slots until the reader has ended and
+// all are sent, or the client takes none. It flushes once a wake-up.
+func (c *conn) write() {
+	var w wire.Writer
+	var out [64]slot
+	for {
+		n, more := c.ring.take(out[:])
+		for i := range out[:n] {
+			s := &out[i]
+			w.Proto = int(s.proto)
+			if !c.tell(&w, s) || w.Len() >= writeChunk && !c.send(&w) {
+				c.kill()
+				return
+			}
+			last := s.last
+			*s = slot{}
+			if last {
+				c.send(&w)
+				return // the reader has ended, too
+			}
+		}
+		if n > 0 {
+			continue
+		}
+		if !c.send(&w) {
+			c.kill()
+			return
+		}
+		if !more {
+			return
+		}
+		select {
+		case <-c.ring.wake:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// tell writes the reply of a slot. It returns false if the client is gone.
+func (c *conn) tell(w *wire.Writer, s *slot) bool {
+	if s.local != nil {
+		w.Raw(s.local)
+		return true
+	}
+	if s.reply.Outcome != node.Applied {
+		if s.cmd.name == "info" && s.cmd.parent == nil {
+			s.cmd.tell(c.srv, w, statemachine.Result{Kind: statemachine.ResultNil}, s)
+			return true
+		}
+		w.Error(outcomeText(s.reply.Outcome, s.reply.Err, s.read))
+		return true
+	}
+	res, err := statemachine.DecodeResult(s.reply.Result)
+	switch {
+	case err != nil:
+		w.Error("ERR node answered what can't be read: " + err.Error())
+	case res.Kind == statemachine.ResultBytes && len(res.Bytes) > bulkDirect && s.cmd.tell == nil:
+		w.BulkHead(len(res.Bytes))
+		if !c.send(w) || !c.sendBytes(res.Bytes) {
+			return false
+		}
+		w.BulkEnd()
+	case s.cmd.tell != nil && res.Kind != statemachine.ResultError:
+		s.cmd.tell(c.srv, w, res, s)
+	default:
+		tellResult(w, res)
+	}
+	return true
+}
+
+// tellResult writes a result as it is.
+func tellResult(w *wire.Writer, r statemachine.Result) {
+	switch r.Kind {
+	case statemachine.ResultNil:
+		w.Null()
+	case statemachine.ResultOK:
+		w.Status("OK")
+	case statemachine.ResultInt:
+		w.Int(r.Int)
+	case statemachine.ResultBytes:
+		w.Bulk(r.Bytes)
+	case statemachine.ResultArray:
+		w.Array(len(r.Array))
+		for _, e := range r.Array {
+			tellResult(w, e)
+		}
+	case statemachine.ResultStatus:
+		w.Status(string(r.Bytes))
+	default:
+		w.Error(string(r.Bytes))
+	}
+}
+
+func (c *conn) send(w *wire.Writer) bool {
+	ok := w.Len() == 0 || c.sendBytes(w.Bytes())
+	w.Reset(2 * writeChunk)
+	return ok
+}
+
+// sendBytes writes b. It gives up when the client takes no byte for WriteTimeout.
+func (c *conn) sendBytes(b []byte) bool {
+	for len(b) > 0 {
+		c.nc.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout))
+		n, err := c.nc.Write(b[:min(len(b), writeChunk)])
+		b = b[n:]
+		if err == nil || n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.srv.stats.slow.Add(1)
+			c.srv.cfg.Log.Warn("client takes no replies; connection closed", "remote", c.nc.RemoteAddr().String(), "after", c.srv.cfg.WriteTimeout)
+		}
+		return false
+	}
+	return true
+}
