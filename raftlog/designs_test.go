@@ -203,14 +203,8 @@ func runDesign(b *testing.B, open func(string) (design, error), size, batch int)
 	if err := d.Close(); err != nil {
 		b.Fatal(err)
 	}
-	us := func(ds []time.Duration, per1000 int) float64 {
-		slices.Sort(ds)
-		return float64(ds[min(len(ds)*per1000/1000, len(ds)-1)].Microseconds())
-	}
-	b.ReportMetric(us(steady, 500), "p50-µs")
-	b.ReportMetric(us(steady, 990), "p99-µs")
-	b.ReportMetric(us(steady, 1000), "max-µs")
-	b.ReportMetric(us(after, 500), "quiet-p50-µs")
+	report(b, steady, "")
+	report(b, after, "quiet-")
 	b.ReportMetric(rate, "entries/s")
 	b.ReportMetric(float64(bytes)/(1<<20), "MiB")
 	b.ReportMetric(0, "ns/op")
@@ -224,4 +218,15 @@ func diskUse(dir string) (n int64, err error) {
 		}
 	}
 	return n, err
+}
+
+// report adds the usual quantiles to what b says.
+func report(b *testing.B, ds []time.Duration, prefix string) {
+	slices.Sort(ds)
+	for _, q := range []struct {
+		name string
+		at   int
+	}{{"p50", len(ds) / 2}, {"p99", len(ds) * 99 / 100}, {"max", len(ds) - 1}} {
+		b.ReportMetric(float64(ds[q.at].Microseconds()), prefix+q.name+"-µs")
+	}
 }

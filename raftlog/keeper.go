@@ -23,6 +23,7 @@ type keeper struct {
 	made   chan made // capacity 1: one segment is wanted at a time
 	done   chan struct{}
 	spares []string // paths
+	image  []byte   // what a segment begins with; made when the first is wanted
 }
 
 // job is what the disk goroutine hands over.
@@ -107,11 +108,18 @@ func (k *keeper) spare(numbers []uint64) (rest []uint64, err error) {
 }
 
 func (k *keeper) make(number uint64) (*segment, error) {
+	if k.image == nil {
+		image, err := template(k.dir)
+		if err != nil {
+			return nil, fmt.Errorf("make log segment %d: %w", number, diskError(err))
+		}
+		k.image = image
+	}
 	spare := ""
 	if n := len(k.spares); n > 0 {
 		spare, k.spares = k.spares[n-1], k.spares[:n-1]
 	}
-	if err := makeSegment(k.dir, number, spare, k.opts); err != nil {
+	if err := makeSegment(k.dir, number, k.image, spare, k.opts); err != nil {
 		return nil, fmt.Errorf("make log segment %d: %w", number, diskError(err))
 	}
 	path := filepath.Join(k.dir, segmentName(number))

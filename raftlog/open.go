@@ -146,7 +146,11 @@ func (b *Bolt) birth(v ballot, errVote error) error {
 	if err := writeBallot(b.dir, ballot{}); err != nil {
 		return err
 	}
-	return makeSegment(b.dir, 1, "", b.opts)
+	image, err := template(b.dir)
+	if err != nil {
+		return err
+	}
+	return makeSegment(b.dir, 1, image, "", b.opts)
 }
 
 // settle compares the two copies of term and vote and returns what holds; it

@@ -162,15 +162,12 @@ func template(dir string) ([]byte, error) {
 	return p.b, os.Remove(path)
 }
 
-// makeSegment makes the file of a new segment, complete under its name. It
+// makeSegment makes the file of a new segment, complete under its name, which
+// begins with image. It
 // writes over a spare file if there is one, else it fills a new one with zeros:
 // a commit into blocks that the file system has already assigned needs no entry
 // in its journal, which makes a sync a quarter cheaper (docs/decisions/0001).
-func makeSegment(dir string, number uint64, spare string, o Options) error {
-	image, err := template(dir)
-	if err != nil {
-		return err
-	}
+func makeSegment(dir string, number uint64, image []byte, spare string, o Options) error {
 	temp := filepath.Join(dir, nextTemp)
 	if spare != "" {
 		if err := os.Rename(spare, temp); err != nil {

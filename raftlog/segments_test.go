@@ -356,3 +356,29 @@ func TestDump(t *testing.T) {
 		t.Errorf("no directory: %v", err)
 	}
 }
+
+// The last transaction of a sealed segment replaced an entry. Without it the log
+// has no hole, but another entry there: the newer segment knows which it was.
+func TestSealedSegmentThatWentBackIsFound(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	b, _ := open(t, dir, small)
+	write(t, b, &raft.Write{Seq: 1, State: raft.HardState{Term: 1}, Entries: entriesOf(1, 1, 10, 20)})
+	b.opts.SegmentBytes = 1 // each Write asks for a new segment now
+	write(t, b, &raft.Write{Seq: 2, State: raft.HardState{Term: 2}, Entries: entriesOf(2, 10, 10, 20)})
+	waitNext(t, b)
+	write(t, b, &raft.Write{Seq: 3, State: raft.HardState{Term: 2}, Entries: entriesOf(2, 11, 12, 20)})
+	if b.active.number != 2 {
+		t.Fatalf("segment %d is active", b.active.number)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := readSegment(segmentPath(dir, 1), 1, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip(t, segmentPath(dir, 1), int64(s.pages.meta.txid%2)*pageSize+pageHeader+20, 1)
+	if _, err := Open(dir, small); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "entry 1/10, 2/10 was written there") {
+		t.Errorf("err = %v", err)
+	}
+}
