@@ -1,6 +1,9 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // assert ends the program when it is wrong. One condition a call, stated
 // positively, with the numbers in the message.
@@ -8,4 +11,142 @@ func assert(ok bool, format string, args ...any) {
 	if !ok {
 		panic("raft: " + fmt.Sprintf(format, args...))
 	}
+}
+
+// Verify panics unless everything holds that must hold between two calls. It
+// walks the whole log, so it runs after every step in tests and in the simulator only.
+func (r *Raft) Verify() {
+	r.verifyLog()
+	r.verifyConfigs()
+	r.w.verify(r)
+	r.verifyRole()
+	if r.role == Leader {
+		r.verifyLead()
+	}
+}
+
+func (r *Raft) verifyLog() {
+	l := &r.log
+	prev, bytes, at := l.base, 0, l.baseTime
+	for i := range l.entries {
+		e := &l.entries[i]
+		assert(e.Index == prev.Index+1, "entry %v behind %v", e.EntryID, prev)
+		assert(e.Term >= prev.Term, "entry %v behind %v", e.EntryID, prev)
+		assert(i == 0 || e.Time >= at, "time of entry %v goes back", e.EntryID)
+		prev, bytes, at = e.EntryID, bytes+e.size(), e.Time
+	}
+	assert(bytes == l.bytes, "log has %d bytes, counted %d", bytes, l.bytes)
+	assert(prev.Term <= r.term, "log ends in %v, term is %d", prev, r.term)
+	assert(l.base.Index <= r.handed, "base %v, handed %d", l.base, r.handed)
+	assert(r.applied <= r.handed, "applied %d, handed %d", r.applied, r.handed)
+	assert(r.handed <= r.commit, "handed %d, commit %d", r.handed, r.commit)
+	assert(r.commit <= prev.Index, "commit %d, last %v", r.commit, prev)
+	assert(r.refetch || r.snapshot.Last.Index >= l.base.Index, "base %v, newest snapshot %v", l.base, r.snapshot.Last)
+}
+
+func (r *Raft) verifyConfigs() {
+	assert(len(r.configs) > 0, "no configuration at all")
+	for i, c := range r.configs {
+		if i == 0 {
+			assert(c.index <= r.commit, "configuration of %d below everything, commit is %d", c.index, r.commit)
+			continue
+		}
+		assert(c.index > r.configs[i-1].index, "configuration of %d behind that of %d", c.index, r.configs[i-1].index)
+		assert(c.index <= r.log.last().Index, "configuration of %d, last is %v", c.index, r.log.last())
+		if c.index > r.log.base.Index {
+			e := r.log.at(c.index)
+			assert(e.Type == EntryConfig, "configuration of %v, which is of type %d", e.EntryID, e.Type)
+		}
+	}
+	for i := range r.log.entries {
+		e := &r.log.entries[i]
+		known := e.Type != EntryConfig || e.Index <= r.configs[0].index ||
+			slices.ContainsFunc(r.configs, func(c configAt) bool { return c.index == e.Index })
+		assert(known, "configuration in %v is not in use", e.EntryID)
+	}
+}
+
+func (w *writes) verify(r *Raft) {
+	last := r.log.last().Index
+	assert(w.stable <= w.handed, "stable %d, handed to the disk %d", w.stable, w.handed)
+	assert(w.handed <= last, "handed to the disk %d, last %d", w.handed, last)
+	assert(w.reset || len(w.flight) > 0 || w.stable >= r.log.base.Index, "stable %d, base %v", w.stable, r.log.base)
+	assert(w.durable.term <= r.term, "durable term %d, term %d", w.durable.term, r.term)
+	assert(w.durable.term < r.term || w.durable.vote == None || w.durable.vote == r.vote,
+		"in term %d the disk knows a vote for %v, memory one for %v", r.term, w.durable.vote, r.vote)
+	assert(w.done+uint64(len(w.flight)) == w.seq, "write %d is done, %d are in flight, newest is %d", w.done, len(w.flight), w.seq)
+	assert(len(w.flight) <= r.cfg.MaxWrites, "%d writes in flight", len(w.flight))
+	prev := flight{seq: w.done}
+	for _, f := range w.flight {
+		assert(f.seq == prev.seq+1, "write %d behind %d", f.seq, prev.seq)
+		assert(f.last >= prev.last, "write %d proves %d, the one before %d", f.seq, f.last, prev.last)
+		assert(f.last <= w.handed, "write %d proves %d, handed is %d", f.seq, f.last, w.handed)
+		prev = f
+	}
+}
+
+func (r *Raft) verifyRole() {
+	assert(r.voteOwed.to == None || r.voteOwed.to == r.vote, "owes a vote to %v, voted for %v", r.voteOwed.to, r.vote)
+	assert(len(r.answers) <= maxAnswers, "%d answers wait", len(r.answers))
+	if r.role != Follower {
+		assert(r.fence == FenceNone, "%v behind a fence", r.role)
+		assert(!r.refetch, "%v without a state", r.role)
+	}
+	if r.role == Leader || r.role == Candidate {
+		assert(r.vote == r.cfg.ID, "%v of term %d voted for %v", r.role, r.term, r.vote)
+		assert(r.hung == 0, "%v with a hung disk", r.role)
+	}
+	if r.role != Leader {
+		assert(r.leader != r.cfg.ID, "%v believes in itself", r.role)
+		assert(len(r.lead.windows) == 0, "%v with windows", r.role)
+		assert(len(r.lead.reads)+len(r.lead.ready) == 0, "%v with reads", r.role)
+	}
+	if r.role == PreCandidate || r.role == Candidate {
+		assert(r.leader == None, "%v with leader %v", r.role, r.leader)
+		assert(!r.elected(), "%v with the votes of %v", r.role, r.election.votes)
+	}
+	if r.role == Follower {
+		assert(len(r.election.votes) == 0, "follower with votes")
+		f := &r.follow
+		assert(f.matched >= r.commit, "matched %d, commit %d", f.matched, r.commit)
+		assert(f.matched <= r.log.last().Index, "matched %d, last %v", f.matched, r.log.last())
+		assert(f.told <= f.matched, "told %d, matched %d", f.told, f.matched)
+	}
+}
+
+func (r *Raft) verifyLead() {
+	l := &r.lead
+	assert(r.leader == r.cfg.ID, "leader %v believes in %v", r.cfg.ID, r.leader)
+	assert(r.w.durable.term == r.term && r.w.durable.vote == r.cfg.ID, "leads term %d, the disk knows %v", r.term, r.w.durable)
+	assert(l.uncommitted == r.log.bytesAbove(r.commit), "%d bytes above commit, counted %d", r.log.bytesAbove(r.commit), l.uncommitted)
+	assert(l.noop > 0 && l.noop <= r.log.last().Index, "no-op %d, last %v", l.noop, r.log.last())
+	if t, ok := r.log.term(l.noop); ok {
+		assert(t == r.term, "no-op is of term %d, term is %d", t, r.term)
+	}
+	others := 0
+	for _, m := range r.config().Members {
+		if m.ID != r.cfg.ID {
+			others++
+			assert(r.window(m.ID) != nil, "no window for member %v", m.ID)
+		}
+	}
+	assert(len(l.windows) == others, "%d windows for %d members", len(l.windows), others)
+	for i := range l.windows {
+		w := &l.windows[i]
+		assert(i == 0 || l.windows[i-1].id < w.id, "windows out of order at %v", w.id)
+		assert(w.round <= l.round, "member %v echoes round %d, newest is %d", w.id, w.round, l.round)
+		w.verify(r.log.last().Index)
+	}
+	assert(l.confirmed <= l.round, "round %d confirmed, newest is %d", l.confirmed, l.round)
+	for i, d := range l.reads {
+		assert(d.round <= l.round, "read of round %d, newest is %d", d.round, l.round)
+		assert(d.round == 0 || d.round > l.confirmed, "read of round %d waits, %d is confirmed", d.round, l.confirmed)
+		assert(i == 0 || d.round == 0 || l.reads[i-1].round != 0, "a read overtakes an earlier one")
+	}
+}
+
+// Log is the retained log: what stands before it, and its entries. For tests and checks; the
+// entries must not be changed.
+func (r *Raft) Log() (base EntryID, entries []Entry) {
+	return r.log.base, slices.Clip(r.log.entries)
 }

@@ -1,0 +1,77 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+
+	"github.com/raftkv/raftkv/internal/testenv"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "the one seed that TestSeed plays")
+	traceFlag = flag.Bool("trace", false, "TestSeed tells every step")
+)
+
+// No seed may break a promise of Raft, and every one must come back to life.
+func TestCores(t *testing.T) {
+	seeds := uint64(150)
+	if testenv.Full() {
+		seeds = 5000
+	}
+	const lanes = 4
+	for lane := range uint64(lanes) {
+		t.Run(fmt.Sprint(lane), func(t *testing.T) {
+			t.Parallel()
+			var sum Result
+			for seed := 1 + lane; seed <= seeds; seed += lanes {
+				res := Run(seed, nil)
+				if res.Err != nil {
+					t.Errorf("seed %d: %v\nreplay: go test ./sim -run TestSeed -seed %d -trace", seed, res.Err, seed)
+				}
+				sum.Steps += res.Steps
+				sum.Committed += res.Committed
+				sum.Terms += res.Terms
+				sum.Reads += res.Reads
+				sum.Changes += res.Changes
+				sum.Installs += res.Installs
+				sum.Forgets += res.Forgets
+				sum.Crashes += res.Crashes
+			}
+			t.Logf("%+v", sum)
+			// A simulator in which nothing happens finds nothing.
+			if min(int(sum.Committed), int(sum.Terms), sum.Reads, sum.Changes, sum.Installs, sum.Forgets, sum.Crashes) == 0 {
+				t.Errorf("some fault never came up: %+v", sum)
+			}
+		})
+	}
+}
+
+// TestSeed plays the seed that a failure has named.
+func TestSeed(t *testing.T) {
+	if *seedFlag == 0 {
+		t.Skip("needs -seed")
+	}
+	var trace func(string)
+	if *traceFlag {
+		trace = func(line string) { fmt.Println(line) }
+	}
+	res := Run(*seedFlag, trace)
+	t.Logf("%+v", res)
+	if res.Err != nil {
+		t.Fatal(res.Err)
+	}
+}
+
+// The same seed is the same run, to the last step: else no failure could be replayed.
+func TestSameSeedSameRun(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		a, b := Run(seed, nil), Run(seed, func(string) {})
+		if a.Hash != b.Hash || a.Steps != b.Steps {
+			t.Errorf("seed %d: %+v, then %+v", seed, a, b)
+		}
+	}
+	if a, b := Run(1, nil), Run(2, nil); a.Hash == b.Hash {
+		t.Error("two seeds, one run")
+	}
+}

@@ -1,0 +1,14 @@
+// Package sim runs clusters of bare cores through random faults, from a seed.
+//
+// Everything comes from the seed: the sizes of all limits, which faults there
+// are and how often, when each disk, message and tick is due. Time is virtual.
+// Phase one lets the faults loose while clients propose and read; phase two heals
+// everything and demands progress: one leader, new entries applied everywhere,
+// reads answered. rafttest.Checker looks at every step.
+//
+//	go test ./sim                                some hundred seeds
+//	go test ./sim -run TestSeed -seed 7 -trace   one seed, told line by line
+//	RAFTKV_TEST=full go test ./sim               many seeds
+//
+// Read Run first, then world.step, then faults.go.
+package sim
