@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/raftkv/raftkv/internal/testenv"
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// rounds is how often a loop goes round: a few in tier 1, many in tier 2.
+func rounds(few, many int) int {
+	if testenv.Full() {
+		return many
+	}
+	return few
+}
+
+// PC-01, PC-02, PC-03: kill -9 of a follower, of the leader, and of all at once
+// under load. Nothing that was acknowledged is lost, no Append is applied twice.
+func TestKillNineLosesNothing(t *testing.T) {
+	c := start(t, selftest.Options{})
+	kills := 0
+	torment(t, c, func(w *selftest.Workload) {
+		for range rounds(2, 15) {
+			for _, victim := range []*selftest.Node{leader(t, c), follower(t, c)} {
+				victim.Kill()
+				kills++
+				progress(t, w)
+				if err := victim.Start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, n := range c.Nodes {
+				n.Kill()
+				kills++
+			}
+			for _, i := range rand.Perm(len(c.Nodes)) {
+				if err := c.Nodes[i].Start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			progress(t, w)
+		}
+	})
+	t.Logf("%d kills", kills)
+}
+
+// PC-16: a node that is alone acknowledges only what is on its own disk.
+func TestSingleNodeKeepsWhatItAcknowledged(t *testing.T) {
+	c := start(t, selftest.Options{Voters: 1})
+	torment(t, c, func(w *selftest.Workload) {
+		for range rounds(3, 20) {
+			c.Nodes[0].Kill()
+			if err := c.Nodes[0].Start(); err != nil {
+				t.Fatal(err)
+			}
+			progress(t, w)
+		}
+	})
+}
+
+// PC-12, RD-01: a leader that stood still wakes up deposed. It serves no old
+// value and acknowledges nothing that did not happen.
+func TestPausedLeader(t *testing.T) {
+	c := start(t, selftest.Options{})
+	torment(t, c, func(w *selftest.Workload) {
+		for range rounds(2, 10) {
+			old := leader(t, c)
+			old.Pause()
+			until(t, "another leader", func() (bool, error) {
+				for _, n := range c.Nodes {
+					if n == old {
+						continue
+					}
+					if s, err := n.Status(t.Context()); err == nil && s.Role == "leader" && s.Ready {
+						return true, nil
+					}
+				}
+				return false, nil
+			})
+			old.Resume()
+			progress(t, w)
+		}
+	})
+}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// binary is the program under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "raftkv-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "raftkv")
+	build := exec.Command("go", "build", "-o", binary, "../cmd/raftkv")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build raftkv:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// hosts counts the loopback addresses that were given out.
+var hosts atomic.Uint32
+
+// host is a loopback address of its own for each cluster, so that ports never collide.
+func host() string {
+	return fmt.Sprintf("127.%d.%d.1", 16+os.Getpid()%200, 1+hosts.Add(1)%250)
+}
+
+// deadline bounds every wait. It is generous: it only says that something will never come.
+func deadline(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// start makes a cluster and waits until all of it serves.
+func start(t *testing.T, o selftest.Options) *selftest.Cluster {
+	t.Helper()
+	c := prepare(t, o)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// prepare makes a cluster and starts nothing.
+func prepare(t *testing.T, o selftest.Options) *selftest.Cluster {
+	t.Helper()
+	o.Bin, o.Host = binary, host()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Voters == 0 {
+		o.Voters = 3
+	}
+	c, err := selftest.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		if t.Failed() {
+			for _, n := range c.Nodes {
+				t.Logf("end of the log of %s:\n%s", n.Name, n.Tail(30))
+			}
+		}
+	})
+	return c
+}
+
+// leader waits for the node that leads.
+func leader(t *testing.T, c *selftest.Cluster) *selftest.Node {
+	t.Helper()
+	n, err := c.Leader(deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// follower waits for a leader and names a running node that isn't it.
+func follower(t *testing.T, c *selftest.Cluster) *selftest.Node {
+	t.Helper()
+	l := leader(t, c)
+	for _, n := range c.Nodes {
+		if n != l && n.Pid() != 0 {
+			return n
+		}
+	}
+	t.Fatal("no follower runs")
+	return nil
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() (bool, error)) {
+	t.Helper()
+	if err := selftest.Until(deadline(t), what, ok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// do makes one request at a node, which must answer it.
+func do(t *testing.T, n *selftest.Node, args ...string) string {
+	t.Helper()
+	ctx := deadline(t)
+	c, err := selftest.Dial(ctx, n.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	v, _, err := c.Do(30*time.Second, args...)
+	if err != nil {
+		t.Fatalf("%v at %s: %v", args, n.Name, err)
+	}
+	return v.Text()
+}
+
+// torment starts clients, calls faults, waits until the cluster serves again, and
+// checks what the clients saw.
+func torment(t *testing.T, c *selftest.Cluster, faults func(w *selftest.Workload)) {
+	t.Helper()
+	w := &selftest.Workload{
+		Endpoints: c.Endpoints(), Clients: 6, Keys: 8, Seed: 1, Fresh: 2 * time.Second, Pause: 5 * time.Millisecond,
+	}
+	w.Start(t.Context())
+	progress(t, w)
+	faults(w)
+	if err := c.Start(); err != nil {
+		t.Error(err)
+	}
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Error(err)
+	}
+	progress(t, w)
+	picture := filepath.Join(os.TempDir(), "raftkv-"+t.Name()+".html")
+	res, err := w.Stop(picture)
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s: %v", t.Name(), res)
+}
+
+// progress waits until the clients got some more good answers.
+func progress(t *testing.T, w *selftest.Workload) {
+	t.Helper()
+	from := w.Acked()
+	until(t, "clients to get answers", func() (bool, error) { return w.Acked() >= from+50, nil })
+}
