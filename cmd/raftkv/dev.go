@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,6 +24,7 @@ func newDev() *cobra.Command {
 		poll:    200 * time.Millisecond,
 		backoff: backoff{first: 500 * time.Millisecond, max: 15 * time.Second},
 		grace:   2 * time.Second,
+		twice:   500 * time.Millisecond,
 	}
 	var initOnly bool
 	c := &cobra.Command{
@@ -81,6 +84,8 @@ type dev struct {
 	poll    time.Duration // pause between two looks at a node
 	backoff backoff       // before a dead node is started again
 	grace   time.Duration // beyond service.stop_timeout, before a node is killed
+
+	twice time.Duration // a second signal within it is the first one again: wrappers such as timeout(1) deliver it twice
 
 	nodes   []*devNode
 	events  chan any      // childExited, polled, restartDue
@@ -205,6 +210,7 @@ func (b backoff) pause(failures int) time.Duration {
 // stop ends the nodes in order: those that follow first, the leader last, so that
 // leadership doesn't wander through nodes that are about to stop.
 func (d *dev) stop(signals <-chan os.Signal) error {
+	began := time.Now()
 	for _, n := range stopOrder(d.nodes) {
 		if n.child == nil {
 			continue
@@ -222,6 +228,9 @@ func (d *dev) stop(signals <-chan os.Signal) error {
 				d.say("%s did not stop within %v: killing it", n.name, n.stopTimeout+d.grace)
 				n.kill()
 			case sig := <-signals:
+				if time.Since(began) < d.twice {
+					continue
+				}
 				d.say("%v: killing all nodes", sig)
 				d.killAll()
 				return nil
@@ -233,17 +242,18 @@ func (d *dev) stop(signals <-chan os.Signal) error {
 	return nil
 }
 
-// stopOrder is followers first, the leader last.
+// stopOrder is followers first, the leader last. Two may say that they lead, if
+// one of them was not asked since: the one of the newer term does.
 func stopOrder(nodes []*devNode) []*devNode {
-	var order, last []*devNode
-	for _, n := range nodes {
-		if n.status.Role == roleLeader {
-			last = append(last, n)
-		} else {
-			order = append(order, n)
+	lead := func(n *devNode) uint64 {
+		if n.status.Role != roleLeader {
+			return 0
 		}
+		return n.status.Term
 	}
-	return append(order, last...)
+	order := slices.Clone(nodes)
+	slices.SortStableFunc(order, func(a, b *devNode) int { return cmp.Compare(lead(a), lead(b)) })
+	return order
 }
 
 // killAll ends what is left at once and waits for it.

@@ -135,7 +135,7 @@ func newCluster(t *testing.T, nodes int) *cluster {
 		layout: devLayout{dir: filepath.Join(t.TempDir(), "dev"), count: nodes, host: loopbackAddr(), basePort: 5000,
 			given: func(string) bool { return false }},
 		exe: os.Args[0], env: []string{"TEST_AS=node"}, out: c.screen,
-		poll: time.Millisecond, backoff: backoff{time.Millisecond, 4 * time.Millisecond}, grace: deadline,
+		poll: 5 * time.Millisecond, backoff: backoff{time.Millisecond, 4 * time.Millisecond}, grace: deadline,
 	}
 	if err := c.dev.layout.prepare(); err != nil {
 		t.Fatal(err)
@@ -235,6 +235,7 @@ func pidAfter(t *testing.T, s, text string) int {
 // The whole life: it serves, roles change, the leader is killed and comes back, all stop in order.
 func TestDevCluster(t *testing.T) {
 	c := newCluster(t, 3)
+	c.dev.twice = deadline
 	c.lead(t, 1, 7)
 	c.start(t)
 	at := c.screen.wait(t, 0, "the cluster serves: n2 leads term 7")
@@ -267,11 +268,14 @@ func TestDevCluster(t *testing.T) {
 	c.screen.wait(t, at, "n2 serves again, pid ")
 
 	c.lead(t, 1, 11)
+	c.screen.wait(t, at, "n1 is follower in term 11, n2 leads")
 	at = c.screen.wait(t, at, "n2 leads term 11")
 	c.signals <- syscall.SIGINT
+	c.signals <- syscall.SIGINT // the same Ctrl-C once more, by a wrapper
 	if err := c.wait(t); err != nil {
 		t.Errorf("ended with %v", err)
 	}
+	c.screen.wait(t, at, "n2 stopped: exit code 0")
 	c.screen.wait(t, at, "all nodes are stopped")
 	stops, err := os.ReadFile(filepath.Join(c.dev.layout.dir, "stops"))
 	if got := strings.Fields(string(stops)); err != nil || strings.Join(got, " ") != "n1 n3 n2" {
@@ -281,18 +285,23 @@ func TestDevCluster(t *testing.T) {
 
 // A node that a restart can't help stays down, and the end of its log is shown.
 func TestDevLeavesHopelessNodes(t *testing.T) {
-	for _, code := range []exitCode{exitDamaged, exitIdentity, exitPermission, exitConfig} {
-		c := newCluster(t, 3)
-		c.lead(t, 0, 1)
-		c.put(t, 2, "die", strconv.Itoa(int(code)))
-		c.start(t)
-		c.screen.wait(t, 0, "the cluster serves: n1 leads")
-		c.screen.wait(t, 0, fmt.Sprintf("n3 ended: %v (exit code %d). That needs your hand; it isn't started again. The end of %s:\n    first line\n    sorry, I can't: %d\n",
-			code, int(code), filepath.Join(c.dev.layout.dir, "node3.log"), int(code)))
-		c.signals <- syscall.SIGTERM
-		if err := c.wait(t); err != nil {
-			t.Errorf("ended with %v", err)
-		}
+	c := newCluster(t, 5)
+	codes := []exitCode{exitDamaged, exitIdentity, exitPermission, exitConfig}
+	for i, code := range codes {
+		c.put(t, i+1, "die", strconv.Itoa(int(code)))
+	}
+	c.start(t)
+	for i, code := range codes {
+		c.screen.wait(t, 0, fmt.Sprintf("n%d ended: %v (exit code %d). That needs your hand; it isn't started again. The end of %s:\n    first line\n    sorry, I can't: %d\n",
+			i+2, code, int(code), filepath.Join(c.dev.layout.dir, fmt.Sprintf("node%d.log", i+2)), int(code)))
+	}
+	c.connect(t, 0)
+	c.signals <- syscall.SIGTERM
+	if err := c.wait(t); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if all, _ := c.screen.text(); strings.Contains(all, "Starting it again") {
+		t.Errorf("a hopeless node was started again:\n%s", all)
 	}
 }
 
@@ -365,6 +374,21 @@ func TestDevSecondSignalKills(t *testing.T) {
 		if n.child != nil {
 			t.Errorf("%s still has a child", n.name)
 		}
+	}
+}
+
+func TestStopOrder(t *testing.T) {
+	node := func(name, role string, term uint64) *devNode {
+		return &devNode{name: name, status: devStatus{Role: role, Term: term}}
+	}
+	var got []string
+	for _, n := range stopOrder([]*devNode{
+		node("new", "leader", 9), node("old", "leader", 8), node("a", "follower", 9), node("silent", "", 0), node("b", "candidate", 10),
+	}) {
+		got = append(got, n.name)
+	}
+	if want := "a silent b old new"; strings.Join(got, " ") != want {
+		t.Errorf("order %v, want %s", got, want)
 	}
 }
 

@@ -57,7 +57,9 @@ func (e ended) String() string {
 	case e.err != nil:
 		return e.err.Error()
 	case e.code < 0:
-		return "killed by signal " + fmt.Sprintf("%d (%v)", int(e.signal), e.signal)
+		return fmt.Sprintf("killed by signal %d (%v)", int(e.signal), e.signal)
+	case e.code == 0:
+		return "exit code 0"
 	}
 	return fmt.Sprintf("%v (exit code %d)", exitCode(e.code), e.code)
 }
