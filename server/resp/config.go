@@ -62,8 +62,7 @@ type Backend interface {
 type Submitter interface {
 	// Submit takes a batch, or none of it and an error. It blocks while there is
 	// no room, until ctx ends. The replies come to the Sink, perhaps before Submit
-	// returns. The slice is used again once all replies up to the last of this
-	// batch were delivered.
+	// returns. The slice is used again afterwards, the data isn't.
 	Submit(ctx context.Context, reqs []node.Request) error
 	// Close ends the connection. Replies that are still due may come or not.
 	Close()

@@ -35,7 +35,6 @@ type conn struct {
 
 	req   request
 	batch []node.Request
-	spare []node.Request // the batch before, to be used again
 	slots []slot         // of the batch, and of what is answered here
 	arena []byte         // of the data of the batch
 	next  uint64         // number of the first slot in slots
@@ -305,12 +304,7 @@ func (c *conn) reserve() bool {
 		return false
 	}
 	for {
-		var idle bool
-		c.room, c.bytes, c.perRead, idle = c.ring.credit()
-		if idle && c.batch == nil {
-			c.batch, c.spare = c.spare, nil // nobody looks at it any more
-		}
-		if c.room > 0 && c.bytes > 0 {
+		if c.room, c.bytes, c.perRead = c.ring.credit(); c.room > 0 && c.bytes > 0 {
 			return true
 		}
 		for c.ring.wantRoom() {
@@ -350,10 +344,8 @@ func (c *conn) flush() bool {
 		}
 		c.ring.fill(replies)
 	}
-	if cap(c.batch) <= 1024 && cap(c.arena) <= 64<<10 {
-		c.spare = c.batch[:0]
-	}
-	c.batch, c.arena = nil, nil // they are the node's now
+	clear(c.batch)
+	c.batch, c.arena = c.batch[:0], nil // the bytes are the node's now
 	return true
 }
 

@@ -68,6 +68,8 @@ A request ends as applied (its reply), surely not applied, or unknown. The prefi
 | ` + "`SEQOLD`" + ` | applied before | the number ran, and its result is forgotten |
 | ` + "`SEQGAP`" + ` | surely not applied | an earlier number of the session is missing |
 | ` + "`SEQREUSED`" + ` | surely not applied | the number ran another request |
+| ` + "`REFUSED`" + ` | surely not applied | a change of the cluster that would be unsafe; DRYRUN says the same |
+| ` + "`NOTLEADER`" + ` | surely not applied | a change of the cluster: ask the leader, at the address that is the next word |
 | any other | surely not applied | the request is wrong, in Redis's words |
 
 A read has no effect: its outcome is never unknown, and it may be asked again.

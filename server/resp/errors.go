@@ -60,12 +60,27 @@ func outcomeText(o node.Outcome, err error, read bool) string {
 	return "TRYAGAIN " + err.Error()
 }
 
+// Prefixes of answers to changes of the cluster.
+const (
+	refusedPrefix   = "REFUSED"   // the change would be unsafe, or makes no sense; nothing was changed
+	notLeaderPrefix = "NOTLEADER" // the next word is where the leader serves clients; nothing was changed
+)
+
 // adminText is the error reply for a change of the cluster.
-func adminText(err error) string {
+func adminText(err error, st node.Status) string {
 	for _, unknown := range []error{node.ErrTimeout, node.ErrLostLead, node.ErrLostLink, context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, unknown) {
-			return fmt.Sprintf("%s %v; look at RAFT MEMBERS before trying again", unknownPrefix, err)
+			return fmt.Sprintf("%s %v; look at the members before trying again", unknownPrefix, err)
 		}
+	}
+	if _, ok := errors.AsType[*raft.ChangeError](err); ok {
+		return refusedPrefix + " " + err.Error()
+	}
+	if _, ok := errors.AsType[*raft.NotLeaderError](err); ok {
+		if m, ok := leaderOf(&st); ok {
+			return notLeaderPrefix + " " + m.Client + " this node doesn't lead, " + m.Name + " does"
+		}
+		return outcomeText(node.NotApplied, err, true)
 	}
 	if errors.Is(err, raft.ErrPending) || errors.Is(err, raft.ErrNotReady) {
 		return "TRYAGAIN " + err.Error()
@@ -74,9 +89,6 @@ func adminText(err error) string {
 		if row.err != nil && errors.Is(err, row.err) {
 			return row.prefix + " " + err.Error()
 		}
-	}
-	if _, ok := errors.AsType[*raft.NotLeaderError](err); ok {
-		return outcomeText(node.NotApplied, err, true)
 	}
 	return "ERR " + err.Error()
 }

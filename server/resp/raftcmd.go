@@ -78,7 +78,7 @@ func (c *conn) admin(do func(context.Context, Admin) (string, error)) {
 	defer cancel()
 	said, err := do(ctx, c.srv.admin)
 	if err != nil {
-		c.w.Error(adminText(err))
+		c.w.Error(adminText(err, c.srv.backend.Status()))
 		return
 	}
 	c.w.BulkString(said)

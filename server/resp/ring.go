@@ -58,12 +58,10 @@ func newRing(limit, maxBytes int) *ring {
 }
 
 // credit is how many slots and bytes the reader may add, and what a read costs.
-// idle: everything that was ever added is answered.
-func (r *ring) credit() (slots, bytes, perRead int, idle bool) {
+func (r *ring) credit() (slots, bytes, perRead int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	slots, bytes, perRead = r.free()
-	return slots, bytes, perRead, r.head == r.tail
+	return r.free()
 }
 
 func (r *ring) free() (slots, bytes, perRead int) {

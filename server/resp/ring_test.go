@@ -19,10 +19,7 @@ func TestRing(t *testing.T) {
 		results := map[uint64]int{}
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
-				room, _, _, idle := r.credit()
-				if idle != (added == taken) {
-					t.Fatalf("idle %v with %d of %d taken", idle, taken, added)
-				}
+				room, _, _ := r.credit()
 				if room == 0 {
 					t.Skip("full")
 				}

@@ -546,3 +546,40 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	io.ReadAll(nc)
 	eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
 }
+
+// What a change of the cluster may be answered with.
+func TestAnswersToChanges(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{&raft.ChangeError{ID: 7, Reason: "it is behind"}, "REFUSED membership change of node 7: it is behind"},
+		{&raft.NotLeaderError{Leader: 2}, "NOTLEADER 127.0.0.1:5002 this node doesn't lead, n2 does"},
+		{node.ErrNoLeader, "CLUSTERDOWN no leader at present; try again"},
+		{raft.ErrPending, "TRYAGAIN another membership change is pending"},
+		{fmt.Errorf("wait: %w", node.ErrTimeout), "UNKNOWNOUTCOME wait: no answer in time; look at the members before trying again"},
+		{context.DeadlineExceeded, "UNKNOWNOUTCOME context deadline exceeded; look at the members before trying again"},
+		{errors.New("no member x"), "ERR no member x"},
+	} {
+		m := resptest.NewMemory()
+		m.SetStatus(func(s *node.Status) {
+			s.Leader = "2"
+			s.Members = append(s.Members, node.MemberStatus{ID: "2", Name: "n2", Client: "127.0.0.1:5002"})
+		})
+		addr := resptest.Serve(t, resp.New(resp.Config{}, m, failing{m, tc.err}))
+		if got := talk(t, addr, "raft transfer\r\n"); got != "-"+tc.want+"\r\n" {
+			t.Errorf("%v: got %q, want %q", tc.err, got, tc.want)
+		}
+	}
+	addr := resptest.Serve(t, resp.New(resp.Config{}, resptest.NewMemory(), nil))
+	if got := talk(t, addr, "raft snapshot\r\n"); got != "-ERR this server can't change the cluster\r\n" {
+		t.Errorf("without Admin: %q", got)
+	}
+}
+
+type failing struct {
+	*resptest.Memory
+	err error
+}
+
+func (f failing) Transfer(context.Context, string) (string, error) { return "", f.err }
