@@ -59,11 +59,14 @@ var (
 	ErrLostLink = errors.New("the connection to the leader was lost before it answered")
 	ErrEarlier  = errors.New("an earlier write of this connection was not applied")
 	ErrNoSpace  = errors.New("disk space is low; free some")
+	// ErrInstalled ends a read only.
+	ErrInstalled = errors.New("the state was replaced by a leader's snapshot; try again")
 )
 
 // Sink takes the replies of one connection, in any order of slots. It is called
-// on the node's goroutines and must not block: it fills reply slots and wakes a
-// writer. It must not keep the slice; it may keep the results.
+// on the node's goroutines, two at once at times, and must not block: it fills
+// reply slots and wakes a writer. It must not keep the slice; it may keep the
+// results. Replies may come for a while after Conn.Close.
 type Sink interface {
 	Deliver(replies []Reply)
 }

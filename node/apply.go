@@ -73,11 +73,14 @@ func (a *Applier) Do(j *Job) {
 	if j.thaw {
 		a.thaw(errThawed)
 	}
-	if j.restore != nil {
-		j.restoreErr = a.restore(*j.restore)
-	}
 	for i := range j.reads {
+		if i == j.before && j.restore != nil {
+			j.restoreErr = a.restore(j)
+		}
 		a.park(j, &j.reads[i])
+	}
+	if j.before == len(j.reads) && j.restore != nil {
+		j.restoreErr = a.restore(j)
 	}
 	a.apply(j)
 	for _, id := range j.release {
@@ -163,13 +166,21 @@ func (a *Applier) reply(c *Conn, r Reply) {
 	}
 }
 
-func (a *Applier) restore(meta raft.SnapshotMeta) error {
+func (a *Applier) restore(j *Job) error {
+	meta := *j.restore
 	assert(meta.Last.Index > a.applied.Index, "restore %v, but %v is applied", meta.Last, a.applied)
 	a.thaw(errThawed)
 	if err := restore(a.m, meta, a.open); err != nil {
 		return err
 	}
 	a.applied, a.config = meta.Last, meta.Config
+	// A read whose index was jumped over could see later writes of its own connection.
+	for len(a.parked) > 0 && a.parked[0].index <= meta.Last.Index {
+		if s := a.parked.pop(); !s.set.dead && !s.set.reads[s.k].answered {
+			s.set.reads[s.k].err = ErrInstalled
+			a.evaluated(j, s.set, s.k)
+		}
+	}
 	return nil
 }
 

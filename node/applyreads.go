@@ -18,6 +18,7 @@ type readSet struct {
 type held struct {
 	read
 	result    []byte
+	err       error
 	at        raft.Index
 	evaluated bool
 	answered  bool
@@ -79,7 +80,13 @@ func (a *Applier) evaluateDue(j *Job) {
 
 func (a *Applier) evaluate(j *Job, set *readSet, k int) {
 	h := &set.reads[k]
-	h.result, h.at, h.evaluated = a.query(h.data), a.applied.Index, true
+	h.result, h.at = a.query(h.data), a.applied.Index
+	a.evaluated(j, set, k)
+}
+
+func (a *Applier) evaluated(j *Job, set *readSet, k int) {
+	h := &set.reads[k]
+	h.evaluated = true
 	if set.confirmed {
 		a.answerHeld(j, set, h)
 	}
@@ -103,7 +110,11 @@ func (a *Applier) release(j *Job, id uint64) {
 
 func (a *Applier) answerHeld(j *Job, set *readSet, h *held) {
 	h.answered = true
-	a.answer(j, &h.read, h.result, h.at)
+	if h.err != nil {
+		a.refuse(j, h, h.err)
+	} else {
+		a.answer(j, &h.read, h.result, h.at)
+	}
 	a.left(set)
 }
 
@@ -130,6 +141,11 @@ func (a *Applier) answer(j *Job, r *read, result []byte, at raft.Index) {
 	j.done = append(j.done, doneRead{conn: r.conn, index: at, stale: r.group == 0})
 }
 
+func (a *Applier) refuse(j *Job, h *held, err error) {
+	a.reply(h.conn, Reply{Slot: h.slot, Outcome: NotApplied, Err: err})
+	j.done = append(j.done, doneRead{conn: h.conn, stale: h.group == 0})
+}
+
 // expire answers the released reads whose index did not come in time. The
 // others are the loop's to answer.
 func (a *Applier) expire(j *Job) {
@@ -148,8 +164,7 @@ func (a *Applier) expire(j *Job) {
 				continue
 			}
 			h.answered = true
-			a.reply(h.conn, Reply{Slot: h.slot, Outcome: NotApplied, Err: ErrTimeout})
-			j.done = append(j.done, doneRead{conn: h.conn, stale: h.group == 0})
+			a.refuse(j, h, ErrTimeout)
 			a.left(set)
 			if set.left == 0 {
 				break

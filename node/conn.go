@@ -66,8 +66,10 @@ type lane struct {
 	lastWrite uint64       // seq of the last write started
 	readSeq   uint64       // highest seq of a read that may have been answered
 	last      raft.EntryID // last local proposal
-	lastRead  raft.Index   // index of the last local read
+	lastRead  raft.Index   // index of the last read that went to the applier without asking elsewhere
 	shown     raft.Index   // highest index that this connection was shown
+
+	notBefore uint64 // tick of the next attempt after a refused one
 
 	sealed  bool
 	broken  bool   // an open write became unknown

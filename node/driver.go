@@ -31,9 +31,10 @@ type Driver interface {
 // Job is one turn of the applier: what its fields say, in their order.
 // Replica makes it, Applier works it off, Replica takes it back.
 type Job struct {
-	thaw    bool               // give up the frozen view
-	restore *raft.SnapshotMeta // replace the state by this snapshot
+	thaw    bool // give up the frozen view
 	reads   []read
+	restore *raft.SnapshotMeta // replace the state by this snapshot,
+	before  int                // after so many of the reads
 	entries []raft.Entry
 	tickets []Ticket // of the entries, ascending
 	release []uint64 // reads whose leadership is confirmed

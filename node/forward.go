@@ -40,42 +40,57 @@ const (
 // ErrMalformed means that bytes are not a packet that this package made.
 var ErrMalformed = errors.New("malformed packet")
 
-// reason is an error on the wire. The numbers are the format's.
-var reasons = [...]error{
-	0:  nil,
-	1:  &raft.NotLeaderError{},
-	2:  raft.ErrBusy,
-	3:  raft.ErrTransfer,
-	4:  ErrNoSpace,
-	5:  ErrTimeout,
-	6:  ErrShutdown,
-	7:  ErrLostLead,
-	8:  ErrEarlier,
-	9:  ErrBusy,
-	10: ErrNotReady,
-}
-
+// reasonOther is an error that has no number.
 const reasonOther = 255
 
 // errOther stands for a reason of a newer version.
 var errOther = errors.New("the leader refused for a reason that this version does not know")
 
+// reasonOf is the number of an error on the wire. The numbers are the format's.
 func reasonOf(err error) byte {
-	var other *raft.NotLeaderError
-	if errors.As(err, &other) {
-		return 1
+	if err == nil {
+		return 0
 	}
-	for i, e := range reasons {
-		if i != 1 && errors.Is(err, e) {
-			return byte(i)
+	for n := byte(1); n < reasonOther; n++ {
+		e := errorOf(n)
+		if e == errOther {
+			break
+		}
+		if _, other := e.(*raft.NotLeaderError); other {
+			if errors.As(err, new(*raft.NotLeaderError)) {
+				return n
+			}
+		} else if errors.Is(err, e) {
+			return n
 		}
 	}
 	return reasonOther
 }
 
 func errorOf(reason byte) error {
-	if int(reason) < len(reasons) {
-		return reasons[reason]
+	switch reason {
+	case 0:
+		return nil
+	case 1:
+		return &raft.NotLeaderError{}
+	case 2:
+		return raft.ErrBusy
+	case 3:
+		return raft.ErrTransfer
+	case 4:
+		return ErrNoSpace
+	case 5:
+		return ErrTimeout
+	case 6:
+		return ErrShutdown
+	case 7:
+		return ErrLostLead
+	case 8:
+		return ErrEarlier
+	case 9:
+		return ErrBusy
+	case 10:
+		return ErrNotReady
 	}
 	return errOther
 }

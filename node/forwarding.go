@@ -86,6 +86,7 @@ func (r *Replica) ask(c *Conn, o op) {
 		f.asks = append(f.asks, f.open)
 		r.metrics.ReadRounds.Add(1)
 	}
+	f.open.deadline = min(f.open.deadline, o.deadline)
 	f.open.reads = append(f.open.reads, o)
 	r.metrics.Reads.Add(1)
 }
@@ -168,11 +169,12 @@ func (r *Replica) askAgain(match func(*ask) bool) {
 		}
 		for i := range a.reads {
 			r.readDone(a.reads[i].conn, false, 0)
+			r.pause(a.reads[i].conn)
 		}
 		reads = append(reads, a.reads...)
 		return true
 	})
-	r.requeue(reads)
+	r.requeue(reads, ErrLostLink)
 }
 
 // forgetAsks asks reads again that another leader was asked for: its answer,
@@ -300,6 +302,12 @@ func (r *Replica) onReadTell(from raft.NodeID, d *packetReader) {
 		for k := range a.reads {
 			o := &a.reads[k]
 			l := &o.conn.lane
+			if l.overtaken(o) {
+				// A packet was late: a later read has been answered.
+				r.readDone(o.conn, false, 0)
+				r.answer(o.conn, o.req.Slot, NotApplied, ErrLostLink)
+				continue
+			}
 			l.readSeq = max(l.readSeq, o.seq)
 			r.job.reads = append(r.job.reads, read{
 				conn: o.conn, slot: o.req.Slot, data: o.req.Data,

@@ -234,7 +234,7 @@ func (r *Replica) install(meta raft.SnapshotMeta) {
 	// Entries are asked of the core only when the job can be handed over in the
 	// same Flush, so none can be waiting here.
 	assert(len(r.job.entries) == 0, "entries before a restore")
-	r.job.restore = &meta
+	r.job.restore, r.job.before = &meta, len(r.job.reads)
 	r.handed = meta.Last.Index
 	r.lastTime = max(r.lastTime, meta.Time)
 	r.snap.since, r.snap.sinceBytes = 0, 0

@@ -48,7 +48,8 @@ type Machine interface {
 	Restore(meta raft.SnapshotMeta, r io.Reader) error
 }
 
-// Snapshots keeps snapshot files. Only the snapshot goroutines call it.
+// Snapshots keeps snapshot files. Save and Receive are called by one goroutine
+// each, at the same time at times, and Open by a third one beside them.
 type Snapshots interface {
 	// Save makes a snapshot durable. It calls next until io.EOF; any other error
 	// gives the file up, leaves nothing behind and is returned. On success older

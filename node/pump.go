@@ -95,7 +95,7 @@ func (r *Replica) start(c *Conn) bool {
 		r.answer(c, slot, NotApplied, ErrShutdown)
 		return true
 	}
-	if l.sealed {
+	if l.sealed || l.notBefore > r.tick {
 		return false
 	}
 	kind := o.req.Kind
@@ -264,12 +264,10 @@ func (r *Replica) writeEnded(c *Conn) {
 	if l.writes > 0 {
 		return
 	}
-	retry := l.sealed && r.unseal(c)
-	switch {
-	case l.waiting.len() == 0:
-	case retry:
-		r.stall(c) // not at once: whoever refused would refuse again
-	default:
+	if l.sealed {
+		r.unseal(c)
+	}
+	if l.waiting.len() > 0 {
 		r.markDirty(c)
 	}
 }
@@ -277,8 +275,8 @@ func (r *Replica) writeEnded(c *Conn) {
 // unseal decides about the writes that surely did nothing. They are tried again
 // if nothing behind them took effect or may yet: no later write, and no
 // later read that was answered without them. Else they, and what waits behind
-// them, are answered. It tells whether they are.
-func (r *Replica) unseal(c *Conn) (retry bool) {
+// them, are answered.
+func (r *Replica) unseal(c *Conn) {
 	l := &c.lane
 	failed, settled, broken := l.failed, l.settled, l.broken
 	l.failed, l.settled, l.sealed, l.broken = nil, 0, false, false
@@ -286,7 +284,7 @@ func (r *Replica) unseal(c *Conn) (retry bool) {
 		defer r.failWrites(c, ErrEarlier, ErrEarlier)
 	}
 	if len(failed) == 0 {
-		return false
+		return
 	}
 	slices.SortFunc(failed, func(a, b op) int { return cmp.Compare(a.seq, b.seq) })
 	first := failed[0]
@@ -297,7 +295,8 @@ func (r *Replica) unseal(c *Conn) (retry bool) {
 			r.waiting++
 		}
 		r.metrics.Retried.Add(uint64(len(failed)))
-		return true
+		r.pause(c)
+		return
 	}
 	for _, o := range failed {
 		r.answer(c, o.req.Slot, NotApplied, o.err)
@@ -305,8 +304,11 @@ func (r *Replica) unseal(c *Conn) (retry bool) {
 	if !broken {
 		r.failWrites(c, ErrEarlier, ErrEarlier)
 	}
-	return false
 }
+
+// pause lets the next attempt of a lane wait for the next tick: whoever refused
+// just now would refuse again, and again, as fast as the network goes.
+func (r *Replica) pause(c *Conn) { c.lane.notBefore = r.tick + 1 }
 
 // retriable tells whether another attempt may go better.
 func retriable(err error) bool {

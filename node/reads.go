@@ -112,15 +112,10 @@ func (r *Replica) onReadsLost(ids []uint64) {
 			o := &g.reads[i]
 			r.metrics.ReadsLost.Add(1)
 			r.readDone(o.conn, false, 0)
-			if o.conn.lane.lastWrite > o.seq {
-				// A later write of the connection is under way: the read could see it.
-				r.answer(o.conn, o.req.Slot, NotApplied, err)
-				continue
-			}
 			again = append(again, *o)
 		}
 	}
-	r.requeue(again)
+	r.requeue(again, err)
 }
 
 // dropGroup makes the applier forget the results of a group.
@@ -130,11 +125,16 @@ func (r *Replica) dropGroup(g *group) {
 	}
 }
 
-// requeue puts reads, in their order, before everything that waits.
-func (r *Replica) requeue(reads []op) {
+// requeue puts reads, in their order, before everything that waits; those that
+// may not be asked again are answered with err.
+func (r *Replica) requeue(reads []op, err error) {
 	for _, o := range slices.Backward(reads) {
 		l := &o.conn.lane
-		if l.closed {
+		switch {
+		case l.closed:
+			continue
+		case l.overtaken(&o):
+			r.answer(o.conn, o.req.Slot, NotApplied, err)
 			continue
 		}
 		l.waiting.pushFront(o)
@@ -144,22 +144,25 @@ func (r *Replica) requeue(reads []op) {
 	}
 }
 
+// overtaken tells that a read comes too late: a later write of its connection
+// is under way, which it could see, or a later read was answered, behind which
+// it would see more.
+func (l *lane) overtaken(o *op) bool { return l.lastWrite > o.seq || l.readSeq > o.seq }
+
 // startStale sends a read into the applier without confirmation. It sees at
 // least what the connection was shown, and what it will be shown before this
 // read's answer: the replies of a connection keep their order.
 func (r *Replica) startStale(c *Conn, o op) {
 	l := &c.lane
 	index := l.shown
-	if l.mode.leader != raft.None {
-		if l.writes > 0 && l.last.Term == l.mode.term {
-			index = max(index, l.last.Index)
-		}
-		if l.reads > 0 {
-			index = max(index, l.lastRead)
-		}
+	if l.writes > 0 && l.last.Term == l.mode.term {
+		index = max(index, l.last.Index)
+	}
+	if l.reads+l.stale > 0 {
+		index = max(index, l.lastRead)
 	}
 	o.seq = l.nextSeq()
-	l.readSeq = o.seq
+	l.readSeq, l.lastRead = o.seq, index
 	l.stale++
 	r.reads++
 	r.job.reads = append(r.job.reads, read{

@@ -35,7 +35,7 @@ type Replica struct {
 
 	// The applier.
 	job         *Job // gathers until it is handed over
-	jobs        int // at the applier
+	jobs        int  // at the applier
 	spare       []*Job
 	handed      raft.Index // last entry in a job
 	applied     raft.Index
