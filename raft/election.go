@@ -124,10 +124,11 @@ func (r *Raft) elected() bool {
 // onPreVote says whether a vote would be granted. It changes nothing here.
 func (r *Raft) onPreVote(m Message) {
 	granted := m.Term > r.term && !r.sticky() && r.fence == FenceNone && !m.Last.olderThan(r.log.last())
-	r.answer(Message{Kind: MsgPreVoteReply, To: m.From, Granted: granted})
-	if granted && len(r.answers) > 0 {
-		r.answers[len(r.answers)-1].Term = m.Term
+	term := r.term
+	if granted {
+		term = m.Term // of the vote that it stands for
 	}
+	r.answer(Message{Kind: MsgPreVoteReply, To: m.From, Term: term, Granted: granted})
 }
 
 func (r *Raft) onPreVoteGranted(m Message) {
@@ -145,7 +146,7 @@ func (r *Raft) onPreVoteGranted(m Message) {
 func (r *Raft) onVote(m Message) {
 	granted := (r.vote == None || r.vote == m.From) && r.fence == FenceNone && !m.Last.olderThan(r.log.last())
 	if !granted {
-		r.answer(Message{Kind: MsgVoteReply, To: m.From})
+		r.answer(Message{Kind: MsgVoteReply, To: m.From, Term: r.term})
 		return
 	}
 	if r.role == PreCandidate {
@@ -183,7 +184,7 @@ func (r *Raft) onTimeoutNow(m Message) {
 // electionMessages asks those voters that have not granted yet.
 func (r *Raft) electionMessages(out []Message) []Message {
 	if o := r.voteOwed; o.to != None && r.w.durable.term == r.term && r.w.durable.vote == o.to {
-		if !o.last.olderThan(r.log.last()) {
+		if !o.last.olderThan(r.log.last()) && r.fence == FenceNone {
 			out = append(out, Message{Kind: MsgVoteReply, To: o.to, Term: r.term, Granted: true})
 		}
 		r.voteOwed = owedVote{}

@@ -60,6 +60,9 @@ func (r *Raft) onAppend(m Message) {
 		}
 		t, _ := r.log.term(r.commit)
 		prev = EntryID{t, r.commit}
+		if entries[0].Term < t {
+			return // no leader holds that behind what is committed
+		}
 	}
 	if !r.log.has(prev) {
 		f.reject, f.prev = true, m.Prev

@@ -150,7 +150,10 @@ func (r *Raft) onAppendReply(m Message) {
 	case m.Reject:
 		r.onReject(w, m)
 	case w.probe && m.Have+1 >= w.next:
-		w.probe, w.next = false, m.Have+1
+		// Below our base it goes on asking, at the pace of heartbeats: an offer that each
+		// reply answered with another would never rest.
+		w.next = m.Have + 1
+		w.probe = w.next <= r.log.base.Index
 	}
 	r.advanceCommit()
 	r.confirmReads()
@@ -164,6 +167,11 @@ func (r *Raft) onReject(w *window, m Message) {
 	}
 	hint := m.Hint
 	hint.Index = min(hint.Index, m.Prev.Index-1)
+	if hint.Index < r.log.base.Index {
+		// Nothing that we still have can agree: next falls below base, which makes an offer due.
+		w.restart(hint.Index + 1)
+		return
+	}
 	w.restart(r.log.agreeing(hint).Index + 1)
 }
 
@@ -248,17 +256,20 @@ func (r *Raft) windowMessages(w *window, out []Message) []Message {
 		To: w.id, Term: r.term, Kind: MsgAppend, Commit: r.commit, Round: l.round, Last: r.log.last(), ToBoot: w.boot,
 	}
 	n := len(out)
-	if w.next <= r.log.base.Index || w.refetch {
+	if w.next <= r.log.base.Index {
 		if !w.probe {
 			w.restart(w.next)
 		}
-		if s := &r.snapshot; (due || !w.asked) && s.Last.Index >= max(r.log.base.Index, 1) {
-			meta := *s
-			m.Kind, m.Snapshot = MsgOffer, &meta
-			out = append(out, m)
+		if due || !w.asked {
+			out = append(out, r.offer(m))
 			w.asked = true
 		}
 	} else {
+		// Who has a log but no state still takes entries and counts for commits.
+		if w.refetch && w.beat && r.snapshot.Last.Index > 0 {
+			out = append(out, r.offer(m))
+			n = len(out)
+		}
 		for w.next <= r.log.last().Index && (w.probe && !w.asked || !w.probe && w.room(&r.cfg)) {
 			m.Prev = r.id(w.next - 1)
 			m.Entries = r.log.slice(w.next, r.log.last().Index, r.cfg.MaxAppendBytes)
@@ -291,6 +302,13 @@ func (r *Raft) windowMessages(w *window, out []Message) []Message {
 	return out
 }
 
+// offer makes m name the newest snapshot, which reaches at least to base.
+func (r *Raft) offer(m Message) Message {
+	meta := r.snapshot
+	m.Kind, m.Snapshot = MsgOffer, &meta
+	return m
+}
+
 // id names the entry at i, which is in the log or its base.
 func (r *Raft) id(i Index) EntryID {
 	t, ok := r.log.term(i)
@@ -316,7 +334,9 @@ func (r *Raft) Transfer(to NodeID) error {
 	case r.lead.transfer != None && r.lead.transfer != to:
 		return &ChangeError{to, fmt.Sprintf("leadership is already going to node %v", r.lead.transfer)}
 	}
-	r.lead.transfer, r.lead.transferTicks, r.lead.transferAsked = to, 0, false
+	if r.lead.transfer == None { // asking again must not stretch the pause of proposals
+		r.lead.transfer, r.lead.transferTicks, r.lead.transferAsked = to, 0, false
+	}
 	return nil
 }
 

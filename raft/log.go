@@ -53,8 +53,10 @@ func (l *raftLog) has(id EntryID) bool {
 }
 
 func (l *raftLog) append(e Entry) {
-	assert(e.Index == l.last().Index+1, "append of %v behind %v", e.EntryID, l.last())
-	assert(e.Term >= l.last().Term, "append of %v behind %v", e.EntryID, l.last())
+	// Behind an if, because the arguments of assert are allocated even when it holds.
+	if last := l.last(); e.Index != last.Index+1 || e.Term < last.Term {
+		assert(false, "append of %v behind %v", e.EntryID, last)
+	}
 	l.entries = append(l.entries, e)
 	l.bytes += e.size()
 }

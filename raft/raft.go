@@ -222,7 +222,7 @@ func wellFormed(m Message) bool {
 		prev = e.EntryID
 	}
 	if m.Kind == MsgOffer {
-		return m.Snapshot != nil && m.Snapshot.Last.Index > 0 && m.Snapshot.Last.Term > 0 && m.Snapshot.Last.Term <= m.Term
+		return m.Snapshot != nil && m.Snapshot.Last.Index > 0 && m.Snapshot.Last.Index < absurd && m.Snapshot.Last.Term > 0 && m.Snapshot.Last.Term <= m.Term
 	}
 	return m.Term > 0 && prev.Term <= m.Term
 }
@@ -232,16 +232,15 @@ func wellFormed(m Message) bool {
 func (r *Raft) onOldTerm(m Message) {
 	switch m.Kind {
 	case MsgAppend, MsgOffer:
-		r.answer(Message{Kind: MsgAppendReply, To: m.From, Reject: true, Prev: m.Prev})
+		r.answer(Message{Kind: MsgAppendReply, To: m.From, Term: r.term, Reject: true, Prev: m.Prev})
 	case MsgVote:
-		r.answer(Message{Kind: MsgVoteReply, To: m.From})
+		r.answer(Message{Kind: MsgVoteReply, To: m.From, Term: r.term})
 	}
 }
 
 // answer queues a refusal. It makes no promise and so leaves at once.
 func (r *Raft) answer(m Message) {
 	if len(r.answers) < maxAnswers {
-		m.Term = r.term
 		r.answers = append(r.answers, m)
 	}
 }

@@ -19,7 +19,7 @@ const (
 )
 
 // maxSteps is far above what a run needs: messages that chase each other end there.
-const maxSteps = 500_000
+const maxSteps = 200_000
 
 // Result is how a run ended.
 type Result struct {
@@ -414,10 +414,12 @@ func (w *world) demandProgress() {
 	panic("no progress within a minute after everything was healed: " + why + w.describe())
 }
 
-// makeRoom compacts where logs are full, as a driver would.
+// makeRoom compacts where logs are full and saves where a member lacks a
+// snapshot, as a driver would.
 func (w *world) makeRoom() {
+	refetch := slices.ContainsFunc(w.Nodes, func(n *rafttest.Node) bool { return n.Core.Status().Refetch })
 	for _, n := range w.Nodes {
-		if n.App.Last.Index > n.Core.Status().Base.Index+20 {
+		if refetch && n.App.Last.Index > 0 || n.App.Last.Index > n.Core.Status().Base.Index+20 {
 			w.Snapshot(n, n.App.Last.Index-5)
 			w.flush(w.hosts[n.ID])
 		}

@@ -86,20 +86,20 @@ func draw(r *rand.Rand) plan {
 	if r.IntN(2) == 0 {
 		p.late = r.IntN(100)
 	}
-	forget := false
+	// A disk that forgot takes its node out of all elections until it has caught up: when
+	// there are few voters, or members come and go, that could be for ever. So a run has one of these.
+	special := []string{"change", "forget", "lose-snapshot", ""}[r.IntN(4)]
 	for _, f := range allFaults() {
-		// A forgetful disk takes its node out of all elections until it has caught up: with
-		// fewer voters than three, or when members come and go, that could be for ever.
-		if f.name == "forget" && p.voters < 3 || f.name == "change" && forget {
-			continue
+		switch f.name {
+		case "change", "forget", "lose-snapshot":
+			if f.name == special && (f.name == "change" || p.voters >= 3) {
+				p.faults = append(p.faults, f, f)
+			}
+		default:
+			if r.IntN(5) < 2 {
+				p.faults = append(p.faults, f)
+			}
 		}
-		if r.IntN(5) < 2 {
-			p.faults = append(p.faults, f)
-			forget = forget || f.name == "forget"
-		}
-	}
-	if forget {
-		p.faults = slices.DeleteFunc(p.faults, func(f fault) bool { return f.name == "change" })
 	}
 	return p
 }
