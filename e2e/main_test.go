@@ -127,7 +127,7 @@ func do(t *testing.T, n *selftest.Node, args ...string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	v, _, err := c.Do(30*time.Second, args...)
+	v, _, err := c.Do(attempt, args...)
 	if err != nil {
 		t.Fatalf("%v at %s: %v", args, n.Name, err)
 	}
@@ -158,6 +158,9 @@ func torment(t *testing.T, c *selftest.Cluster, faults func(w *selftest.Workload
 	}
 	t.Logf("%s: %v", t.Name(), res)
 }
+
+// attempt is how long one request may take.
+const attempt = 30 * time.Second
 
 // progress waits until the clients got some more good answers.
 func progress(t *testing.T, w *selftest.Workload) {
