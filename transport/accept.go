@@ -21,7 +21,7 @@ func (t *Transport) accept() {
 	for {
 		nc, err := t.listener.Accept()
 		if err != nil {
-			if t.ctx.Err() != nil {
+			if t.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
 			// Out of descriptors, most likely: spinning would make it worse.
@@ -85,9 +85,9 @@ func (t *Transport) receive(raw net.Conn, established func()) {
 		if t.ctx.Err() != nil {
 			return
 		}
-		t.counters.garbage.Add(1)
 		// One key a host: whoever sends nonsense gets one line, not one a try.
 		t.log.warn("garbage "+from, "peer connection closed in its handshake", "from", raw.RemoteAddr().String(), "error", err)
+		t.counters.garbage.Add(1)
 		return
 	}
 	r := t.admit(c, release)
@@ -213,61 +213,71 @@ func (t *Transport) admit(c *candidate, established func()) *RefusedError {
 // says so with a go frame.
 func (t *Transport) admitPeer(id *identity, c *candidate) *RefusedError {
 	peer := raft.NodeID(c.hello.ID)
-	epoch := uint64(0)
-	if id.self.ID > peer {
-		hello, err := t.answer(&c.hello, c.version, 0)
-		if err == nil {
-			_, err = c.nc.Write(hello)
-		}
-		var kind frameKind
-		var body []byte
-		if err == nil {
-			kind, body, err = c.fr.next()
-		}
-		var w wireGo
-		if err == nil {
-			switch kind {
-			case frameGo:
-				err = newDecoder().value(body, &w)
-			case frameRefusal:
-				var refusal wireRefusal
-				if err = newDecoder().value(body, &refusal); err == nil {
-					err = refusal.error()
-				}
-			default:
-				err = fmt.Errorf("frame of kind %d in place of go: %w", kind, errFrame)
-			}
-		}
-		if err != nil {
-			c.close()
-			// The other side took another connection: the usual end of two dials at once.
-			if !errors.Is(err, io.EOF) && t.ctx.Err() == nil {
-				t.log.warn("go "+peer.String(), "peer gave up its connection in the handshake", "peer", peer, "error", err)
-			}
-			return nil
-		}
-		epoch = w.Epoch
+	if id.self.ID < peer {
+		return t.offer(id, peer, offer{c: c})
 	}
+	// A stranger's manager could end while we wait, so this one is for the count only.
+	if p := (*t.peers.Load())[peer]; p != nil {
+		p.awaited.Add(1)
+		defer func() {
+			p.awaited.Add(-1)
+			ring(p.ended) // it may dial again
+		}()
+	}
+	epoch, err := t.awaitGo(c)
+	if err != nil {
+		c.close()
+		// The other side took another connection: the usual end of two dials at once.
+		if !errors.Is(err, io.EOF) && t.ctx.Err() == nil {
+			t.log.warn("go "+peer.String(), "peer gave up its connection in the handshake", "peer", peer, "error", err)
+		}
+		return nil
+	}
+	return t.offer(id, peer, offer{c: c, epoch: epoch})
+}
+
+// awaitGo answers the hello and waits for the other side's decision.
+func (t *Transport) awaitGo(c *candidate) (epoch uint64, err error) {
+	hello, err := t.answer(&c.hello, c.version, 0)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := c.nc.Write(hello); err != nil {
+		return 0, err
+	}
+	body, err := expect(c, frameGo)
+	if err != nil {
+		return 0, err
+	}
+	var w wireGo
+	err = newDecoder().value(body, &w)
+	return w.Epoch, err
+}
+
+// offer gives the connection to the peer's manager and returns its verdict.
+func (t *Transport) offer(id *identity, peer raft.NodeID, o offer) *RefusedError {
+	verdict := make(chan *RefusedError, 1)
+	o.verdict = verdict
 	for {
 		p, r := t.peerFor(id, peer)
 		if r != nil {
 			return r
 		}
-		verdict := make(chan *RefusedError, 1)
 		select {
-		case p.offers <- offer{c: c, epoch: epoch, verdict: verdict}:
+		case p.offers <- o:
 			select {
 			case r := <-verdict:
 				return r
 			case <-p.done:
-				// The manager ended with the transport; it closed what it had taken.
-				c.close()
+				// The manager ended with the transport. If it took the connection, it
+				// has closed it, and otherwise nobody wants it.
+				o.c.close()
 				return nil
 			}
 		case <-p.done:
 			// The manager of a stranger ended at this moment: ask for a new one.
 			if t.ctx.Err() != nil {
-				c.close()
+				o.c.close()
 				return nil
 			}
 		}

@@ -41,7 +41,6 @@ type link struct {
 	stood   time.Time            // when it began to stand
 	clock   func() time.Duration // since the transport was made
 	heardAt atomic.Int64         // last frame, by clock
-	spoke   atomic.Bool          // a frame came after the handshake
 	seq     *atomic.Uint64       // highest Message.Seq ever heard of the peer
 
 	stop     chan struct{} // closed once: both halves end

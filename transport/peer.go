@@ -45,6 +45,10 @@ type peer struct {
 	ended  chan struct{} // capacity 1: a half of the link ended
 	offers chan offer
 	done   chan struct{} // closed when the manager has ended
+
+	// awaited counts accepted connections whose go frame or verdict is to come: no
+	// need to dial meanwhile.
+	awaited atomic.Int32
 }
 
 // target says where the peer is dialled. The zero value is a stranger's.
@@ -98,7 +102,8 @@ type manager struct {
 	dialled chan dialResult    // capacity 1
 	cancel  context.CancelFunc // of the dial under way, nil if there is none
 	next    time.Time          // no dial before
-	tries   int                // since a connection last worked
+	tries   int                // dials in vain since a connection last stood
+	short   int                // connections in a row that did not last
 
 	deadBoot, deadEpoch uint64 // what a hello says is over
 
@@ -111,8 +116,12 @@ type dialResult struct {
 	err error
 }
 
-// lasting is how long a quiet connection must have stood to count as one that worked.
-const lasting = time.Second
+// lasting is how long a connection must stand to count as one that works. The
+// first few that don't are redialled at once all the same.
+const (
+	lasting  = time.Second
+	maxShort = 3
+)
 
 func (p *peer) run() {
 	defer p.t.wg.Done()
@@ -154,7 +163,7 @@ func (p *peer) run() {
 // due starts a dial if it is time and returns how long to wait for the next thing to do.
 func (m *manager) due() time.Duration {
 	wait := time.Hour
-	if to := m.target.Load(); to.addr != "" && m.link == nil && m.cancel == nil {
+	if to := m.target.Load(); to.addr != "" && m.link == nil && m.cancel == nil && m.awaited.Load() == 0 {
 		if d := time.Until(m.next); d > 0 {
 			wait = d
 		} else {
@@ -212,9 +221,11 @@ func (m *manager) onDialError(err error) {
 	var r *RefusedError
 	switch {
 	case errors.As(err, &r) && r.Code == RefusedDuplicate:
-		// The connection that it means is either about to reach us or over.
 		m.report(false)
-		m.deadBoot, m.deadEpoch = r.boot, r.epoch
+		// The connection that it means is either about to reach us or over.
+		if m.awaited.Load() == 0 {
+			m.deadBoot, m.deadEpoch = r.boot, r.epoch
+		}
 		m.next = time.Now().Add(jitter(m.t.limits.RetryMin))
 	case errors.As(err, &r):
 		m.report(false)
@@ -350,11 +361,13 @@ func (m *manager) onEnded() {
 	l := m.link
 	m.finish(nil)
 	m.t.log.info("lost "+m.id.String(), "peer connection ended", "peer", m.id, "name", l.hello.Name, "conn", l.conn, "reason", l.cause)
-	if l.spoke.Load() || time.Since(l.stood) >= lasting {
-		m.tries = 0
-		m.next = time.Time{}
-	} else {
-		m.backOff()
+	m.tries, m.next = 0, time.Time{}
+	if m.short++; time.Since(l.stood) >= lasting {
+		m.short = 0
+	} else if m.short > maxShort {
+		// It breaks again and again: don't spin. But ask within the gone window.
+		d := min(m.t.limits.RetryMin<<min(m.short-maxShort, 20), m.t.limits.RetryMax, m.t.limits.GoneWindow/4)
+		m.next = time.Now().Add(jitter(d))
 	}
 	if m.target.Load().addr == "" {
 		m.report(false)

@@ -38,9 +38,6 @@ func (l *link) read() {
 		}
 		l.stats.bytesIn.Add(uint64(len(body) + frameHeader))
 		l.heardAt.Store(int64(l.clock()))
-		if !l.spoke.Load() {
-			l.spoke.Store(true)
-		}
 		switch kind {
 		case frameMessages, frameEntries:
 			before := len(ms)

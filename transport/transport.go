@@ -304,8 +304,10 @@ func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
-	t.cancel()
+	// The listener first: a peer that sees its connection end and dials again must
+	// be refused and not be let in by a node that is leaving.
 	err := t.listener.Close()
+	t.cancel()
 	t.wg.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil // closed before

@@ -26,6 +26,7 @@ type recorder struct {
 	messages []raft.Message
 	packets  [][]byte
 	conn     uint64 // of the newest Connected
+	log      *syncBuffer
 	block    chan struct{}
 }
 
@@ -87,7 +88,7 @@ func (r *recorder) until(t testing.TB, what string, cond func() bool) {
 		case <-deadline:
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			t.Fatalf("waited in vain for %s; events:\n%s", what, strings.Join(r.events, "\n"))
+			t.Fatalf("waited in vain for %s; events:\n%s\nlog:\n%v", what, strings.Join(r.events, "\n"), r.log)
 		}
 	}
 }
@@ -190,6 +191,7 @@ func helloOf(id raft.NodeID) Hello {
 func listen(t testing.TB, cfg Config) *testNode {
 	t.Helper()
 	n := &testNode{rec: newRecorder(), log: new(syncBuffer)}
+	n.rec.log = n.log
 	if cfg.Listen == "" {
 		cfg.Listen = ownHost() + ":0"
 	}
