@@ -2,7 +2,6 @@ package statemachine
 
 import (
 	"bytes"
-	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -286,14 +285,13 @@ func TestUnknownCommandStops(t *testing.T) {
 			r.do(cmd(OpSet, "a", "1"))
 			before, applied := r.m.Hash(), r.m.Applied()
 			e := tc.e(r)
-			if got := show(t, r.m.Apply(e, nil)); !strings.HasPrefix(got, "-ERR ") {
-				t.Errorf("answered %s", got)
+			out, stop := apply(r.m, e)
+			if stop == nil || out != nil || stop.Index != e.Index || !strings.Contains(stop.Error(), tc.want) {
+				t.Fatalf("answered %x, stop %v, want %q", out, stop, tc.want)
 			}
-			stop, ok := errors.AsType[*StopError](r.m.Err())
-			if !ok || stop.Index != e.Index || !strings.Contains(stop.Error(), tc.want) {
-				t.Fatalf("err %v, want %q", r.m.Err(), tc.want)
+			if _, again := apply(r.m, r.entry(set)); again != stop || r.m.Err() != error(stop) {
+				t.Errorf("stops with %v, then with %v, then says %v", stop, again, r.m.Err())
 			}
-			r.m.Apply(r.entry(set), nil)
 			if r.m.Hash() != before || r.m.Applied() != applied {
 				t.Error("an entry was applied after the stop")
 			}

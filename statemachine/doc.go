@@ -6,7 +6,8 @@
 // A Machine is a function of its entries: the same entries give the same bytes
 // on every node. So there is no clock (time comes in the entry), no randomness,
 // no goroutine, no float64, and no map iteration. One goroutine owns a Machine.
-// No committed bytes make it panic.
+// No committed bytes make it panic, with one exception that is meant to stop the
+// node: an entry that this binary doesn't know, see Machine.Apply.
 //
 // The state is in memory whole: a hash map for point operations, beside it an
 // ordered index of keys, an index of deadlines, and the sessions. Each change

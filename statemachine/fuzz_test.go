@@ -74,13 +74,15 @@ func FuzzApply(f *testing.F) {
 		for range 2 {
 			e := a.entry(b)
 			e.Time, e.Type = raft.Time(at), raft.EntryType(typ)
-			x, y := a.m.Apply(e, nil), other.m.Apply(e, nil)
-			show(t, x)
+			x, stop := apply(a.m, e)
+			y, otherStop := apply(other.m, e)
 			show(t, a.m.Query(b, nil))
-			if !bytes.Equal(x, y) {
-				t.Fatalf("%x and %x", x, y)
+			if !bytes.Equal(x, y) || (stop == nil) != (otherStop == nil) {
+				t.Fatalf("%x and %x, %v and %v", x, y, stop, otherStop)
 			}
-			if check := Check(b); check == nil && e.Type == raft.EntryCommand && a.m.Err() != nil {
+			if stop == nil {
+				show(t, x)
+			} else if Check(b) == nil && e.Type == raft.EntryCommand {
 				t.Fatalf("may be proposed, but stops the machine: %v", a.m.Err())
 			}
 		}

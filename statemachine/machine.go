@@ -34,16 +34,16 @@ func New(l Limits) *Machine {
 // index and time. The entry's data is not kept.
 //
 // An entry that this binary can't know the meaning of (unknown type, operation
-// or flag), or that is not the next one, stops the machine: nothing is applied,
-// neither it nor any later one, Err tells why, and the node must stop. The
-// result is then an error, and Applied stays before the entry.
+// or flag), or that is not the next one, is never skipped: Apply panics with a
+// *StopError that names the index. Nothing is applied then, neither it nor any
+// later entry, and Applied stays before it. A panic, because there is no result
+// that the node might take for an answer and tell a client. Nothing else makes
+// Apply panic.
 func (m *Machine) Apply(e raft.Entry, dst []byte) []byte {
-	if m.err == nil {
-		m.err = m.order(e)
-	}
 	if m.err != nil {
-		return appendErrorf(dst, "ERR %v", m.err)
+		panic(m.err)
 	}
+	m.order(e)
 	if e.Type != raft.EntryCommand {
 		m.st.advance(e)
 		m.st.sweep(removePerEntry)
@@ -52,15 +52,14 @@ func (m *Machine) Apply(e raft.Entry, dst []byte) []byte {
 	defer m.forget()
 	err := inspect(e.Data, &m.outer, &m.inner)
 	if unknown, ok := errors.AsType[*unknownError](err); ok {
-		m.err = &StopError{e.Index, unknown.Error()}
-		return appendErrorf(dst, "ERR %v", m.err)
+		m.stop(e, unknown.Error())
 	}
 	m.st.advance(e)
-	if err != nil {
+	switch {
+	case err != nil:
 		m.st.sweep(removePerEntry)
 		return appendError(dst, err.Error())
-	}
-	if m.outer.Op == OpTick {
+	case m.outer.Op == OpTick:
 		m.st.sweep(removePerTick)
 		return appendOK(dst)
 	}
@@ -68,15 +67,20 @@ func (m *Machine) Apply(e raft.Entry, dst []byte) []byte {
 	return m.run(dst)
 }
 
-// order refuses what can't be the next entry.
-func (m *Machine) order(e raft.Entry) *StopError {
+// stop ends the machine before e.
+func (m *Machine) stop(e raft.Entry, reason string) {
+	m.err = &StopError{e.Index, reason}
+	panic(m.err)
+}
+
+// order stops at what can't be the next entry.
+func (m *Machine) order(e raft.Entry) {
 	switch at := m.st.applied; {
 	case e.Index != at.Index+1 || e.Term < at.Term:
-		return &StopError{e.Index, fmt.Sprintf("entry %v does not follow %v", e.EntryID, at)}
+		m.stop(e, fmt.Sprintf("entry %v does not follow %v", e.EntryID, at))
 	case e.Type != raft.EntryNoop && e.Type != raft.EntryConfig && e.Type != raft.EntryCommand:
-		return &StopError{e.Index, (&unknownError{fmt.Sprintf("entry type %d", e.Type)}).Error()}
+		m.stop(e, (&unknownError{fmt.Sprintf("entry type %d", e.Type)}).Error())
 	}
-	return nil
 }
 
 // run runs the decoded command.
@@ -108,8 +112,7 @@ func (m *Machine) forget() {
 	}
 }
 
-// Err is nil, or a *StopError: why the machine takes no more entries. The node
-// asks after each batch of Apply and stops, naming the index.
+// Err is nil, or the *StopError that Apply panicked with: why the machine takes no more entries.
 func (m *Machine) Err() error {
 	if m.err == nil {
 		return nil
@@ -166,8 +169,8 @@ func (m *Machine) Stats() Stats {
 	return out
 }
 
-// StopError says why a machine takes no more entries: the state at Index can't
-// be known by this binary. Nothing of that entry was applied.
+// StopError is what Apply panics with: the state at Index can't be known by
+// this binary. Nothing of that entry was applied. The node must stop and say so.
 type StopError struct {
 	Index  raft.Index
 	Reason string

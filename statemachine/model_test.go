@@ -330,9 +330,6 @@ func TestMachineAgainstModel(t *testing.T) {
 			if other := b.Apply(e, []byte("head")); string(other) != "head"+string(out) {
 				t.Fatalf("entry %d: two machines answer %q and %q", e.Index, out, other)
 			}
-			if a.Err() != nil {
-				t.Fatal(a.Err())
-			}
 			compareResult(t, mod, e, out, a)
 			compareState(t, mod, a)
 		}
