@@ -258,6 +258,104 @@ func TestWrongProcessAtAnAddressIsRefused(t *testing.T) {
 	}
 }
 
+// The one who founds is missing for long: the others wait, and neither founds nor gives up.
+func TestMissingFounderIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		for name, err := range w.run(time.Hour, listed(3)[1:]...) {
+			if said := w.said(name); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(said, "n1 at h1:1: connection refused") {
+				t.Errorf("%s: %v; it says %q", name, err, said)
+			}
+		}
+	})
+}
+
+// background bootstraps one node until it has a Birth, fails, or the time is over.
+func (w *town) background(limit time.Duration, name string, id *Identity) <-chan error {
+	done := make(chan error, 1)
+	go func() { // ends with Bootstrap; the bubble waits for it
+		ctx, cancel := context.WithTimeout(w.t.Context(), limit)
+		defer cancel()
+		done <- id.Bootstrap(ctx, w.exchanger(name), func(string) {})
+	}()
+	return done
+}
+
+// Others that run on meet the new process at the old address with their next question.
+func TestFounderWithNewDiskIsNotAnImpostorToRunningNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		var running []<-chan error
+		for _, cfg := range listed(3)[1:] {
+			id, err := w.start(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = append(running, w.background(time.Minute, cfg.Self.Name, id))
+			if cfg.Self.Name == "n2" {
+				// n2 meets the first n1, which never sees n3 and then loses its disk.
+				if err := w.run(10*time.Second, listed(3)[0])["n1"]; !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatal(err)
+				}
+				if w.up["h2:1"].first != w.up["h1:1"].Node() {
+					t.Fatal("n2 has not met n1")
+				}
+				w.disk("n1").wipe()
+			}
+		}
+		if err := w.run(time.Minute, listed(3)[0])["n1"]; err != nil {
+			t.Error(err)
+		}
+		for _, done := range running {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		w.wantOneCluster("n1", "n2", "n3")
+	})
+}
+
+// While the true n1 waits for somebody, one more process is started as n1 elsewhere.
+func TestImpostorIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		// The true n1 does not reach n3; the impostor reaches all.
+		n3, err := w.start(listed(3)[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut := w.exchanger("n1")
+		n1, err := w.start(listed(3)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n2, err := w.start(listed(3)[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() { // ends with ctx
+			_ = n1.Bootstrap(ctx, func(ctx context.Context, addr string, b []byte) ([]byte, error) {
+				if addr == "h3:1" {
+					return nil, errRefused
+				}
+				return cut(ctx, addr, b)
+			}, func(string) {})
+		}()
+		w.background(time.Minute, "n2", n2)
+		w.background(time.Minute, "n3", n3)
+		impostor, err := open(&memStore{name: "impostor"}, listed(3)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = <-w.background(time.Minute, "impostor", impostor)
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `two nodes are called "n1"`) || impostor.Birth() != nil {
+			t.Errorf("birth %v, %v", impostor.Birth(), err)
+		}
+	})
+}
+
 // Two processes with the first voter's name and list, on two machines. Each
 // reaches all others; were both to found, each could get a majority of its own.
 func TestSecondFounderOfTheSameNameFindsNobody(t *testing.T) {
@@ -315,6 +413,12 @@ func TestFounderThatOthersDoNotSeeDoubts(t *testing.T) {
 	a.First = rec.Node
 	if v := decide(cfg, rec, []answer{a}, uuid.New()); v.birth == nil {
 		t.Errorf("this first: %+v", v)
+	}
+	// Whoever is not listed first never founds, whatever others say.
+	second := listed(2)[1]
+	a.at, a.Self = place(1), place(1)
+	if v := decide(second, Record{Node: rec.Node, Name: "n2"}, []answer{a}, uuid.New()); v.birth != nil || v.err != nil {
+		t.Errorf("second: %+v", v)
 	}
 }
 
@@ -411,8 +515,10 @@ func TestFailedStoreSilencesTheNode(t *testing.T) {
 		boom := errors.New("input/output error")
 		disk.failing = func() error { return boom }
 		done := make(chan error)
-		go func() { // ends when the store has failed
-			done <- n4.Bootstrap(t.Context(), w.exchanger("n4"), func(string) {})
+		go func() { // ends when the store has failed, or with the minute
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			done <- n4.Bootstrap(ctx, w.exchanger("n4"), func(string) {})
 		}()
 		synctest.Wait()
 		if err := Adopt(t.Context(), w.exchanger("leader"), w.up["h1:1"], "h4:1", n4.Node(), "n4"); err == nil || !strings.Contains(err.Error(), boom.Error()) {
