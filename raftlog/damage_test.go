@@ -327,6 +327,29 @@ func TestOlderVoteFileIsBroughtUp(t *testing.T) {
 	}
 }
 
+// The second copy is there when Write returns, and is only written when it must.
+func TestWriteKeepsTheVoteFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	b, _ := open(t, dir, small)
+	for i, tc := range []struct {
+		state raft.HardState
+		fence raft.Fence
+		want  ballot
+	}{
+		{raft.HardState{Term: 1}, 0, ballot{term: 1, seq: 1}},
+		{raft.HardState{Term: 1, Vote: 5}, 0, ballot{term: 1, vote: 5, seq: 2}},
+		{raft.HardState{Term: 1, Vote: 5}, 0, ballot{term: 1, vote: 5, seq: 2}},
+		{raft.HardState{Term: 1, Vote: 5}, raft.FenceForever, ballot{term: 1, vote: 5, seq: 4, fence: raft.FenceForever}},
+		{raft.HardState{Term: 2, Vote: 5}, raft.FenceForever, ballot{term: 2, vote: 5, seq: 5, fence: raft.FenceForever}},
+		{raft.HardState{Term: 2, Vote: 5}, 0, ballot{term: 2, vote: 5, seq: 6}},
+	} {
+		write(t, b, &raft.Write{Seq: uint64(i + 1), State: tc.state, Fence: tc.fence})
+		if v, err := readBallot(dir); err != nil || v != tc.want {
+			t.Errorf("write %d: %+v, %v; want %+v", i+1, v, err, tc.want)
+		}
+	}
+}
+
 func TestTwoVotesInOneTermAreRefused(t *testing.T) {
 	dir, _ := sample(t)
 	if err := writeBallot(dir, ballot{term: 4, vote: 8, seq: 5}); err != nil {

@@ -43,6 +43,10 @@ func TestMemCrashKeepsAPrefix(t *testing.T) {
 		if i, seq := last(t, m); seq != want || i != raft.Index(min(want, 3)) {
 			t.Errorf("keep %d: %d entries, seq %d", keep, i, seq)
 		}
+		// The fourth replaces the third's entry: only if it was kept.
+		if d, _ := m.Load(); keep >= 2 && d.Entries[2].Term != raft.Term(keep-1) && keep < 4 {
+			t.Errorf("keep %d: entry %v", keep, d.Entries[2].EntryID)
+		}
 		if len(m.Flight()) != 0 {
 			t.Errorf("keep %d: %v are under way after the crash", keep, m.Flight())
 		}

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,8 +63,18 @@ func chainSample(t testing.TB) (dir string, want raft.Durable) {
 
 // However long a log is written, its files stay in proportion to what is needed.
 func TestOldLogIsGivenBack(t *testing.T) {
+	for _, spares := range []int{-1, 1} {
+		t.Run(fmt.Sprint("spares ", spares), func(t *testing.T) {
+			o := tiny
+			o.Spares = spares
+			testOldLogIsGivenBack(t, o)
+		})
+	}
+}
+
+func testOldLogIsGivenBack(t *testing.T, o Options) {
 	dir := filepath.Join(t.TempDir(), "log")
-	b, _ := open(t, dir, tiny)
+	b, _ := open(t, dir, o)
 	most, seen := int64(0), map[uint64]bool{}
 	for range 250 {
 		at := b.shape.last.Index + 1
@@ -118,6 +129,31 @@ func TestTruncationReachesIntoSealedSegments(t *testing.T) {
 	want.State.Term, want.Seq = 3, want.Seq+1
 	if !same(d, want) {
 		t.Errorf("%d entries to %v", len(d.Entries), d.Entries[len(d.Entries)-1].EntryID)
+	}
+}
+
+// A sealed segment stays until its last entry may go, and no longer.
+func TestSealedSegmentStaysForOneEntry(t *testing.T) {
+	dir, want := chainSample(t)
+	b, _ := open(t, dir, tiny)
+	lastOfFirst := b.sealed[1].from - 1
+	for _, tc := range []struct {
+		base   raft.Index
+		sealed int
+	}{{lastOfFirst - 1, 3}, {lastOfFirst, 2}} {
+		base := want.Entries[tc.base-1].EntryID
+		write(t, b, &raft.Write{Seq: b.shape.seq + 1, State: want.State, Base: base})
+		if len(b.sealed) != tc.sealed {
+			t.Errorf("base %v: %d sealed segments, want %d", base, len(b.sealed), tc.sealed)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var d raft.Durable
+		b, d = open(t, dir, tiny)
+		if d.Base != base || len(d.Entries) != len(want.Entries)-int(tc.base) {
+			t.Errorf("base %v: %v and %d entries came back", base, d.Base, len(d.Entries))
+		}
 	}
 }
 
