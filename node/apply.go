@@ -19,7 +19,7 @@ type Saver interface {
 	Room() bool
 	// Put hands over the next part, which belongs to the Saver.
 	Put(part []byte, last bool)
-	// Abort gives the snapshot up. Nothing follows.
+	// Abort gives the snapshot up; it may have failed already. Nothing follows.
 	Abort(err error)
 }
 

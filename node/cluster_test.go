@@ -265,13 +265,19 @@ func (h *host) SetMembers(c raft.Configuration)          { h.members = c }
 func (h *host) Send(ms []raft.Message)                   { h.c.msgs = append(h.c.msgs, ms...) }
 func (h *host) Begin(m raft.SnapshotMeta)                { h.saving, h.saved = &m, nil }
 func (h *host) Room() bool                               { return !h.badSave }
-func (h *host) Abort(err error)                          { h.events = append(h.events, Saved{Meta: *h.saving, Err: err}) }
+func (h *host) Abort(err error) {
+	if h.saving != nil {
+		h.events = append(h.events, Saved{Meta: *h.saving, Err: err})
+		h.saving = nil
+	}
+}
 
 func (h *host) Put(b []byte, last bool) {
 	h.saved = append(h.saved, b...)
 	if last {
 		h.disk.keep(*h.saving, h.saved)
 		h.events = append(h.events, Saved{Meta: *h.saving, Bytes: uint64(len(h.saved))})
+		h.saving = nil
 	}
 }
 
