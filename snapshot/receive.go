@@ -206,13 +206,24 @@ func (p *part) fetch(ctx context.Context, open func(context.Context, uint64) (io
 	return nil
 }
 
-// once reads from one connection. The error is errForeign if the first frame after what is here does not fit.
+// once reads from one connection. The error is errForeign if the source has the
+// snapshot, but not what follows on what is here.
 func (p *part) once(ctx context.Context, open func(context.Context, uint64) (io.ReadCloser, error), progress func(uint64)) error {
 	start := p.s.size
 	progress(start)
 	src, err := open(ctx, start)
 	if err != nil {
-		return err
+		if start == 0 || ctx.Err() != nil {
+			return err
+		}
+		// A source whose file is shorter may refuse the offset. One that is away
+		// refuses the beginning too.
+		probe, probeErr := open(ctx, 0)
+		if probeErr != nil {
+			return err
+		}
+		probe.Close()
+		return fmt.Errorf("%w: %w", err, errForeign)
 	}
 	defer src.Close()
 	p.s.r = bufio.NewReaderSize(src, fillStep)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -130,6 +131,58 @@ func TestChangedSourceIsNoticed(t *testing.T) {
 			}
 			wantContent(t, d, 20, parts)
 		})
+	}
+}
+
+// package transport refuses an offset beyond the end.
+func TestSourceThatRefusesTheOffsetIsAnotherFile(t *testing.T) {
+	d := mustOpenDir(t, NewMemFS(), "/snap", tiny)
+	old := bytesOf(t, 20, partsOf(20, 0, 12))
+	if err := d.Receive(t.Context(), metaAt(20), broken(old, len(old)-100, errCut), noProgress); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	file := bytesOf(t, 20, [][]byte{[]byte("x")})
+	beyond := errors.New("offset is beyond the end")
+	err := d.Receive(t.Context(), metaAt(20), func(ctx context.Context, offset uint64) (io.ReadCloser, error) {
+		if offset > uint64(len(file)) {
+			return nil, beyond
+		}
+		return serve(file)(ctx, offset)
+	}, noProgress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantContent(t, d, 20, [][]byte{[]byte("x")})
+}
+
+// A source that is away, or lost again at once, says nothing about its file.
+func TestUnreachableSourceCostsNothing(t *testing.T) {
+	file := bytesOf(t, 20, partsOf(20, 0, 12))
+	away := func(context.Context, uint64) (io.ReadCloser, error) { return nil, errCut }
+	for name, bad := range map[string]opener{
+		"away":         away,
+		"lost at once": broken(file, len(file)-100, errCut),
+		// This is how package transport tells of a lost connection.
+		"lost as an end": broken(file, len(file)-100, fmt.Errorf("source closed the connection: %w", io.ErrUnexpectedEOF)),
+		"bare end":       broken(file, len(file)-100, io.ErrUnexpectedEOF),
+	} {
+		d := mustOpenDir(t, NewMemFS(), "/snap", tiny)
+		if err := d.Receive(t.Context(), metaAt(20), broken(file, len(file)-100, errCut), noProgress); !errors.Is(err, errCut) {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if err := d.Receive(t.Context(), metaAt(20), bad, noProgress); err == nil || errors.Is(err, ErrDamaged) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		rec := &recorder{src: serve(file)}
+		if err := d.Receive(t.Context(), metaAt(20), rec.open, noProgress); err != nil {
+			t.Fatal(err)
+		}
+		if len(rec.offsets) != 1 || rec.offsets[0] == 0 {
+			t.Errorf("%s: asked from %v", name, rec.offsets)
+		}
+		wantContent(t, d, 20, partsOf(20, 0, 12))
 	}
 }
 

@@ -128,10 +128,10 @@ func (s *scanner) foot() error {
 // end looks for bytes behind the footer.
 func (s *scanner) end() error {
 	var one [1]byte
-	switch _, err := io.ReadFull(s.r, one[:]); {
+	switch _, err := readFull(s.r, one[:]); {
 	case err == nil:
 		return s.damaged("bytes after the footer")
-	case errors.Is(err, io.EOF):
+	case err == io.EOF:
 		return io.EOF
 	default:
 		return fmt.Errorf("read snapshot at %d: %w", s.size, err)
@@ -144,10 +144,10 @@ func (s *scanner) fill(n int, what string) error {
 		step := min(n, fillStep)
 		start := len(s.raw)
 		s.raw = slices.Grow(s.raw, step)[:start+step]
-		got, err := io.ReadFull(s.r, s.raw[start:])
+		got, err := readFull(s.r, s.raw[start:])
 		s.raw = s.raw[:start+got]
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		case err == io.EOF:
 			return fmt.Errorf("snapshot file: ends in a %s at byte %d: %w: %w",
 				what, s.size+uint64(len(s.raw)), io.ErrUnexpectedEOF, ErrDamaged)
 		case err != nil:
@@ -156,6 +156,21 @@ func (s *scanner) fill(n int, what string) error {
 		n -= step
 	}
 	return nil
+}
+
+// readFull fills b. io.EOF means that the input is at its end, however much came
+// before. io.ReadFull would not tell that from a reader that says
+// io.ErrUnexpectedEOF for a lost connection: the one is damage, the other is not.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var got int
+		got, err = r.Read(b[n:])
+		n += got
+	}
+	if n == len(b) {
+		return n, nil
+	}
+	return n, err
 }
 
 func (s *scanner) damaged(format string, args ...any) error {
