@@ -206,7 +206,7 @@ func (l *loader) merge(base Config) Config {
 		if text, ok := v.(string); ok {
 			v, _ = f.parse(text) // was parsed without a fault before
 		}
-		if path, ok := v.(string); ok && f.is == "path" && path != "" && at.dir != "" && !filepath.IsAbs(path) {
+		if path, ok := v.(string); ok && f.is == "path" && path != "" && !filepath.IsAbs(path) {
 			v = filepath.Join(at.dir, path)
 		}
 		f.set(&c, v)
