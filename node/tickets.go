@@ -25,8 +25,9 @@ func (t *tickets) len() int { return t.q.len() }
 
 func (t *tickets) add(id raft.EntryID, o op) {
 	if n := t.q.len(); n > 0 {
-		back := t.q.at(n - 1).id
-		assert(back.Term < id.Term || back.Term == id.Term && back.Index < id.Index, "ticket %v behind %v", id, back)
+		if back := t.q.at(n - 1).id; back.Term > id.Term || back.Term == id.Term && back.Index >= id.Index {
+			assert(false, "ticket %v behind %v", id, back)
+		}
 	}
 	t.q.push(Ticket{id: id, op: o})
 }
