@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -177,18 +178,21 @@ func (b *Bolt) fill(tx *bbolt.Tx, w *raft.Write) error {
 	entries.FillPercent = 1
 	size := stateSize
 	for i := range w.Entries {
-		size += entryHeader + len(w.Entries[i].Data)
+		size += 8 + entryHeader + len(w.Entries[i].Data)
 	}
 	if cap(b.buf) < size {
 		b.buf = make([]byte, 0, size)
 	}
 	// bbolt keeps the values until the commit: all of them lie in one buffer,
-	// which only the next Write uses again.
+	// which only the next Write uses again. The keys lie there too, so that none
+	// of them escapes to the heap.
 	buf := b.buf[:0]
 	for i := range w.Entries {
-		key, at := keyOf(w.Entries[i].Index), len(buf)
-		buf = appendEntry(buf, s.number, key[:], &w.Entries[i])
-		if err := entries.Put(key[:], buf[at:len(buf):len(buf)]); err != nil {
+		at := len(buf)
+		buf = binary.BigEndian.AppendUint64(buf, uint64(w.Entries[i].Index))
+		key, at := buf[at:len(buf):len(buf)], len(buf)
+		buf = appendEntry(buf, s.salt, key, &w.Entries[i])
+		if err := entries.Put(key, buf[at:len(buf):len(buf)]); err != nil {
 			return err
 		}
 	}
@@ -197,7 +201,7 @@ func (b *Bolt) fill(tx *bbolt.Tx, w *raft.Write) error {
 		base = w.Base
 	}
 	at := len(buf)
-	buf = appendRecord(buf, s.number, &record{
+	buf = appendRecord(buf, s.salt, &record{
 		state: w.State, fence: w.Fence, seq: w.Seq, base: base, last: last, from: s.from, prev: s.prev,
 	})
 	if err := state.Put(stateKey, buf[at:]); err != nil {

@@ -43,27 +43,31 @@ func keyOf(i raft.Index) (key [8]byte) {
 	return key
 }
 
+// salt is the checksum of a segment's number: where the sum of its values begins.
+type salt uint32
+
+func saltOf(segment uint64) salt {
+	return salt(crc32.Checksum(binary.LittleEndian.AppendUint64(nil, segment), castagnoli))
+}
+
 // sum is the checksum of a value that begins with room for it.
-func sum(segment uint64, key, value []byte) uint32 {
-	var place [8 + 8]byte
-	binary.LittleEndian.PutUint64(place[:], segment)
-	n := 8 + copy(place[8:], key)
-	return crc32.Update(crc32.Checksum(place[:n], castagnoli), castagnoli, value[4:])
+func (s salt) sum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Update(uint32(s), castagnoli, key), castagnoli, value[4:])
 }
 
 // appendEntry appends the value of e to dst.
-func appendEntry(dst []byte, segment uint64, key []byte, e *raft.Entry) []byte {
+func appendEntry(dst []byte, s salt, key []byte, e *raft.Entry) []byte {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0, entryVersion, byte(e.Type))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Term))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time))
 	dst = append(dst, e.Data...)
-	binary.LittleEndian.PutUint32(dst[at:], sum(segment, key, dst[at:]))
+	binary.LittleEndian.PutUint32(dst[at:], s.sum(key, dst[at:]))
 	return dst
 }
 
 // decodeEntry is the inverse of appendEntry. Data lies in value.
-func decodeEntry(segment uint64, key, value []byte) (raft.Entry, error) {
+func decodeEntry(s salt, key, value []byte) (raft.Entry, error) {
 	if len(key) != 8 {
 		return raft.Entry{}, fmt.Errorf("entry key of %d bytes, want 8: %w", len(key), ErrCorrupt)
 	}
@@ -71,7 +75,7 @@ func decodeEntry(segment uint64, key, value []byte) (raft.Entry, error) {
 	if len(value) < entryHeader {
 		return raft.Entry{}, fmt.Errorf("entry %d: %d bytes, the header alone has %d: %w", index, len(value), entryHeader, ErrCorrupt)
 	}
-	if want, got := binary.LittleEndian.Uint32(value), sum(segment, key, value); got != want {
+	if want, got := binary.LittleEndian.Uint32(value), s.sum(key, value); got != want {
 		return raft.Entry{}, fmt.Errorf("entry %d: checksum %08x, want %08x: %w", index, got, want, ErrCorrupt)
 	}
 	if v := value[4]; v != entryVersion {
@@ -89,7 +93,7 @@ func decodeEntry(segment uint64, key, value []byte) (raft.Entry, error) {
 }
 
 // appendRecord appends the value of r to dst.
-func appendRecord(dst []byte, segment uint64, r *record) []byte {
+func appendRecord(dst []byte, s salt, r *record) []byte {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0, stateVersion, byte(r.fence))
 	for _, v := range [...]uint64{
@@ -99,16 +103,16 @@ func appendRecord(dst []byte, segment uint64, r *record) []byte {
 	} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
-	binary.LittleEndian.PutUint32(dst[at:], sum(segment, stateKey, dst[at:]))
+	binary.LittleEndian.PutUint32(dst[at:], s.sum(stateKey, dst[at:]))
 	return dst
 }
 
 // decodeRecord is the inverse of appendRecord.
-func decodeRecord(segment uint64, value []byte) (record, error) {
+func decodeRecord(s salt, value []byte) (record, error) {
 	if len(value) != stateSize {
 		return record{}, fmt.Errorf("state: %d bytes, want %d: %w", len(value), stateSize, ErrCorrupt)
 	}
-	if want, got := binary.LittleEndian.Uint32(value), sum(segment, stateKey, value); got != want {
+	if want, got := binary.LittleEndian.Uint32(value), s.sum(stateKey, value); got != want {
 		return record{}, fmt.Errorf("state: checksum %08x, want %08x: %w", got, want, ErrCorrupt)
 	}
 	if v := value[4]; v != stateVersion {

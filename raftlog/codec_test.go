@@ -31,21 +31,21 @@ func TestGoldenBytes(t *testing.T) {
 	if got := hex.EncodeToString(key[:]); got != "0102030405060708" {
 		t.Errorf("key %s", got)
 	}
-	if got := hex.EncodeToString(appendEntry(nil, 1, key[:], &anEntry)); got != goldenEntry {
+	if got := hex.EncodeToString(appendEntry(nil, saltOf(1), key[:], &anEntry)); got != goldenEntry {
 		t.Errorf("entry %s", got)
 	}
-	if got := hex.EncodeToString(appendRecord(nil, 1, &aRecord)); got != goldenState {
+	if got := hex.EncodeToString(appendRecord(nil, saltOf(1), &aRecord)); got != goldenState {
 		t.Errorf("state %s", got)
 	}
 }
 
 func TestDecodeIsTheInverse(t *testing.T) {
 	key := keyOf(anEntry.Index)
-	e, err := decodeEntry(9, key[:], appendEntry(nil, 9, key[:], &anEntry))
+	e, err := decodeEntry(saltOf(9), key[:], appendEntry(nil, saltOf(9), key[:], &anEntry))
 	if err != nil || e.EntryID != anEntry.EntryID || e.Type != anEntry.Type || e.Time != anEntry.Time || !bytes.Equal(e.Data, anEntry.Data) {
 		t.Errorf("%+v, %v", e, err)
 	}
-	r, err := decodeRecord(9, appendRecord(nil, 9, &aRecord))
+	r, err := decodeRecord(saltOf(9), appendRecord(nil, saltOf(9), &aRecord))
 	if err != nil || r != aRecord {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -54,21 +54,21 @@ func TestDecodeIsTheInverse(t *testing.T) {
 // A whole value at another place is damage: another key, another segment.
 func TestValueAtAnotherPlace(t *testing.T) {
 	key, other := keyOf(7), keyOf(8)
-	value := appendEntry(nil, 1, key[:], &anEntry)
-	if _, err := decodeEntry(1, other[:], value); !errors.Is(err, ErrCorrupt) {
+	value := appendEntry(nil, saltOf(1), key[:], &anEntry)
+	if _, err := decodeEntry(saltOf(1), other[:], value); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("other key: %v", err)
 	}
-	if _, err := decodeEntry(2, key[:], value); !errors.Is(err, ErrCorrupt) {
+	if _, err := decodeEntry(saltOf(2), key[:], value); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("other segment: %v", err)
 	}
-	if _, err := decodeEntry(1, key[:7], value); !errors.Is(err, ErrCorrupt) {
+	if _, err := decodeEntry(saltOf(1), key[:7], value); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("short key: %v", err)
 	}
-	if _, err := decodeRecord(2, appendRecord(nil, 1, &aRecord)); !errors.Is(err, ErrCorrupt) {
+	if _, err := decodeRecord(saltOf(2), appendRecord(nil, saltOf(1), &aRecord)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("state of another segment: %v", err)
 	}
 	for n := range value {
-		if _, err := decodeEntry(1, key[:], value[:n]); !errors.Is(err, ErrCorrupt) {
+		if _, err := decodeEntry(saltOf(1), key[:], value[:n]); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("first %d bytes: %v", n, err)
 		}
 	}
@@ -77,16 +77,16 @@ func TestValueAtAnotherPlace(t *testing.T) {
 // A newer version is no damage: the binary is too old (UP-03).
 func TestNewerVersionIsRefusedAsSuch(t *testing.T) {
 	key := keyOf(7)
-	value := appendEntry(nil, 1, key[:], &anEntry)
+	value := appendEntry(nil, saltOf(1), key[:], &anEntry)
 	value[4]++
-	binary.LittleEndian.PutUint32(value, sum(1, key[:], value))
-	if _, err := decodeEntry(1, key[:], value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
+	binary.LittleEndian.PutUint32(value, saltOf(1).sum(key[:], value))
+	if _, err := decodeEntry(saltOf(1), key[:], value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("entry: %v", err)
 	}
-	value = appendRecord(nil, 1, &aRecord)
+	value = appendRecord(nil, saltOf(1), &aRecord)
 	value[4]++
-	binary.LittleEndian.PutUint32(value, sum(1, stateKey, value))
-	if _, err := decodeRecord(1, value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
+	binary.LittleEndian.PutUint32(value, saltOf(1).sum(stateKey, value))
+	if _, err := decodeRecord(saltOf(1), value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("state: %v", err)
 	}
 }

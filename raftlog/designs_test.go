@@ -85,7 +85,7 @@ func (d *oneFile) Write(w *raft.Write) error {
 			}
 			b.FillPercent = 1
 			key, at := keyOf(w.Entries[i].Index), len(d.buf)
-			d.buf = appendEntry(d.buf, 1, key[:], &w.Entries[i])
+			d.buf = appendEntry(d.buf, saltOf(1), key[:], &w.Entries[i])
 			if err := b.Put(key[:], d.buf[at:]); err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ func (d *oneFile) Write(w *raft.Write) error {
 		if err != nil {
 			return err
 		}
-		if err := state.Put(stateKey, appendRecord(nil, 1, &record{seq: w.Seq, state: w.State})); err != nil {
+		if err := state.Put(stateKey, appendRecord(nil, saltOf(1), &record{seq: w.Seq, state: w.State})); err != nil {
 			return err
 		}
 		if d.perBucket == 0 {

@@ -122,12 +122,7 @@ func (k *keeper) make(number uint64) (*segment, error) {
 	if err := makeSegment(k.dir, number, k.image, spare, k.opts); err != nil {
 		return nil, fmt.Errorf("make log segment %d: %w", number, diskError(err))
 	}
-	path := filepath.Join(k.dir, segmentName(number))
-	db, err := openBolt(path, k.opts)
-	if err != nil {
-		return nil, err
-	}
-	return &segment{number: number, path: path, db: db}, nil
+	return openSegment(k.dir, number, k.opts)
 }
 
 // isFull tells whether err says that there is no space, which is no fault of the disk.

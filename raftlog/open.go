@@ -38,10 +38,10 @@ func Open(dir string, o Options) (_ *Bolt, err error) {
 	}
 	b := &Bolt{dir: dir, opts: o, lock: lock}
 	if err := b.open(); err != nil {
-		if b.active != nil && b.active.db != nil {
+		if b.active != nil {
 			b.active.db.Close()
 		}
-		if b.next != nil && b.next.db != nil {
+		if b.next != nil {
 			b.next.db.Close()
 		}
 		lock.Close()
@@ -105,10 +105,10 @@ func (b *Bolt) open() error {
 			return err
 		}
 	}
-	b.active = &segment{number: c.active, path: filepath.Join(b.dir, segmentName(c.active)), from: c.record.from, prev: c.record.prev}
-	if b.active.db, err = openBolt(b.active.path, b.opts); err != nil {
+	if b.active, err = openSegment(b.dir, c.active, b.opts); err != nil {
 		return err
 	}
+	b.active.from, b.active.prev = c.record.from, c.record.prev
 	if c.badNext && c.next != 0 {
 		// The fence is stored. The file would raise it again at each start.
 		if err := errors.Join(os.Remove(filepath.Join(b.dir, segmentName(c.next))), smallfile.SyncDir(b.dir)); err != nil {
@@ -117,8 +117,7 @@ func (b *Bolt) open() error {
 		c.next = 0
 	}
 	if c.next != 0 {
-		b.next = &segment{number: c.next, path: filepath.Join(b.dir, segmentName(c.next))}
-		if b.next.db, err = openBolt(b.next.path, b.opts); err != nil {
+		if b.next, err = openSegment(b.dir, c.next, b.opts); err != nil {
 			return err
 		}
 	}
@@ -354,7 +353,7 @@ func readSegment(path string, number uint64, buf []byte, fromDisk bool) (*image,
 	}
 	if state != nil {
 		s.has = true
-		if s.record, err = decodeRecord(number, state); err != nil {
+		if s.record, err = decodeRecord(saltOf(number), state); err != nil {
 			return fault(err)
 		}
 	}
@@ -383,6 +382,7 @@ func (s *image) entries(base raft.EntryID, end raft.Index, before raft.EntryID) 
 		out   []raft.Entry
 		arena arena
 		next  = s.record.from
+		salt  = saltOf(s.number)
 	)
 	if low < end {
 		out = make([]raft.Entry, 0, min(end-low, raft.Index(len(s.buf)/(entryHeader+elementSize+8))))
@@ -396,7 +396,7 @@ func (s *image) entries(base raft.EntryID, end raft.Index, before raft.EntryID) 
 			if next-1 < low || next-1 >= end {
 				return nil
 			}
-			e, err := decodeEntry(s.number, el.key, el.value)
+			e, err := decodeEntry(salt, el.key, el.value)
 			if err != nil {
 				return err
 			}

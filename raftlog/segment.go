@@ -42,6 +42,7 @@ type openFile = func(name string, flag int, mode os.FileMode) (*os.File, error)
 // segment is one file that bbolt has open.
 type segment struct {
 	number uint64
+	salt   salt
 	path   string
 	db     *bbolt.DB
 	from   raft.Index // see record
@@ -49,6 +50,16 @@ type segment struct {
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%s%016x%s", prefix, number, suffix) }
+
+// openSegment opens a segment that was found to be sound.
+func openSegment(dir string, number uint64, o Options) (*segment, error) {
+	path := filepath.Join(dir, segmentName(number))
+	db, err := openBolt(path, o)
+	if err != nil {
+		return nil, err
+	}
+	return &segment{number: number, salt: saltOf(number), path: path, db: db}, nil
+}
 
 // listSegments returns the numbers of the segments in dir, ascending.
 func listSegments(dir string) ([]uint64, error) {
