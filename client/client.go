@@ -1,0 +1,350 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/raftkv/raftkv/resp"
+)
+
+// DefaultEndpoints are those of the cluster that "raftkv dev" makes, then the
+// default port of a node on this machine.
+func DefaultEndpoints() []string {
+	return []string{"127.0.0.1:5001", "127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:6479"}
+}
+
+// Config says where the cluster is. A zero field stands for its default.
+type Config struct {
+	// Endpoints are host:port of nodes, in the order of preference. One that can be
+	// reached suffices. Default: DefaultEndpoints.
+	Endpoints []string
+	// Timeout bounds a call whose context has no deadline, retries included. Default 10 s.
+	Timeout time.Duration
+	// AttemptTimeout is how long one node may be silent before another is asked. Default 3 s.
+	AttemptTimeout time.Duration
+	// DialTimeout bounds connecting to one node. Default 1 s.
+	DialTimeout time.Duration
+	// Sessions is how many writes may be under way at once; more wait. Default 64.
+	Sessions int
+	// BackoffMin and BackoffMax bound the pause before a retry, which doubles and is
+	// drawn at random below that. Defaults 10 ms and 500 ms.
+	BackoffMin, BackoffMax time.Duration
+	// Dial connects to an endpoint. Default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+func (c Config) withDefaults() Config {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	if len(c.Endpoints) == 0 {
+		c.Endpoints = DefaultEndpoints()
+	}
+	def(&c.Timeout, 10*time.Second)
+	def(&c.AttemptTimeout, 3*time.Second)
+	def(&c.DialTimeout, time.Second)
+	def(&c.BackoffMin, 10*time.Millisecond)
+	def(&c.BackoffMax, 500*time.Millisecond)
+	if c.Sessions <= 0 {
+		c.Sessions = 64
+	}
+	if c.Dial == nil {
+		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}
+	}
+	return c
+}
+
+// Client talks to one cluster. Its methods may be called from any goroutine. Each
+// ends with its context; without a deadline there, with Config.Timeout.
+type Client struct {
+	cfg Config
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	all    sync.WaitGroup // goroutines of links
+
+	dialing chan struct{} // capacity 1: one caller at a time dials
+	places  chan struct{} // capacity Sessions: held while a session is in use
+
+	mu      sync.Mutex
+	link    *link
+	at      int    // endpoint to try next
+	cluster string // UUID of the cluster that was found first
+	idle    []*session
+	closed  bool
+}
+
+// New makes a Client. It connects with the first call.
+func New(cfg Config) (*Client, error) {
+	cfg = cfg.withDefaults()
+	for _, e := range cfg.Endpoints {
+		if _, _, err := net.SplitHostPort(e); err != nil {
+			return nil, fmt.Errorf("endpoint %q is not host:port: %w", e, err)
+		}
+	}
+	c := &Client{cfg: cfg, dialing: make(chan struct{}, 1), places: make(chan struct{}, cfg.Sessions)}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	return c, nil
+}
+
+// closeTimeout bounds the farewell to the server.
+const closeTimeout = 500 * time.Millisecond
+
+// Close closes the sessions that are idle, ends all calls with ErrClosed and waits
+// for the goroutines of the client. Wait for your writes first: one that is under
+// way ends as unknown.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	idle, l := c.idle, c.link
+	c.idle = nil
+	c.mu.Unlock()
+	if l != nil {
+		// A session that stays open costs the server memory until it expires.
+		ctx, cancel := context.WithTimeout(c.ctx, closeTimeout)
+		var wait sync.WaitGroup
+		for _, s := range idle {
+			if s.id != 0 {
+				wait.Go(func() { l.do(ctx, s.request("SESSION", "CLOSE"), closeTimeout) })
+			}
+		}
+		wait.Wait()
+		cancel()
+	}
+	c.cancel(ErrClosed)
+	c.mu.Lock()
+	if c.link != nil {
+		c.link.fail(ErrClosed)
+	}
+	c.mu.Unlock()
+	c.dialing <- struct{}{} // nobody dials any more
+	c.mu.Lock()
+	if c.link != nil {
+		c.link.fail(ErrClosed)
+	}
+	c.mu.Unlock()
+	<-c.dialing
+	c.all.Wait()
+	return nil
+}
+
+// bound gives a call its deadline and ties it to the client's life.
+func (c *Client) bound(ctx context.Context) (context.Context, func()) {
+	cancelTime := func() {}
+	if _, ok := ctx.Deadline(); !ok {
+		ctx, cancelTime = context.WithTimeout(ctx, c.cfg.Timeout)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil); cancelTime() }
+}
+
+// attempt sends a request once. sent: it may have reached a server.
+func (c *Client) attempt(ctx context.Context, req []byte) (v resp.Value, sent bool, l *link, err error) {
+	if l, err = c.connect(ctx); err != nil {
+		return v, false, nil, err
+	}
+	v, sent, err = l.do(ctx, req, c.cfg.AttemptTimeout)
+	return v, sent, l, err
+}
+
+// connect returns the link, or makes one to the next endpoint that serves.
+func (c *Client) connect(ctx context.Context) (*link, error) {
+	if l := c.current(); l != nil {
+		return l, nil
+	}
+	select {
+	case c.dialing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-c.dialing }()
+	if l := c.current(); l != nil {
+		return l, nil
+	}
+	var errs []error
+	for range c.cfg.Endpoints {
+		c.mu.Lock()
+		endpoint := c.cfg.Endpoints[c.at%len(c.cfg.Endpoints)]
+		c.mu.Unlock()
+		l, err := c.dial(ctx, endpoint)
+		if err == nil {
+			c.mu.Lock()
+			c.link = l
+			c.mu.Unlock()
+			return l, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		errs = append(errs, err)
+		c.mu.Lock()
+		c.at++
+		c.mu.Unlock()
+	}
+	return nil, &unreachableError{errs}
+}
+
+// unreachableError means that no endpoint serves.
+type unreachableError struct{ errs []error }
+
+func (e *unreachableError) Error() string {
+	text := "no node can be reached"
+	for _, err := range e.errs {
+		text += "; " + err.Error()
+	}
+	return text
+}
+
+func (e *unreachableError) Unwrap() []error { return e.errs }
+
+func (c *Client) current() *link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != nil && c.link.failed() {
+		c.link = nil
+		c.at++
+	}
+	return c.link
+}
+
+// dial connects to one endpoint and makes sure that it belongs to the cluster that
+// this client has talked to: a session of one cluster must never meet another.
+func (c *Client) dial(ctx context.Context, endpoint string) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	defer cancel()
+	nc, err := c.cfg.Dial(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.open(nc, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	v, _, err := l.do(ctx, resp.AppendRequest(nil, "RAFT", "ID"), c.cfg.DialTimeout)
+	cluster := v.Text()
+	switch {
+	case err != nil:
+	case v.Kind == resp.KindError:
+		err = fmt.Errorf("%s: %w", endpoint, &ReplyError{cluster})
+	case v.Kind != resp.KindBulk:
+		err = fmt.Errorf("%s is not a raftkv node", endpoint)
+	case cluster == "":
+		err = fmt.Errorf("%s is not part of a cluster yet", endpoint)
+	default:
+		c.mu.Lock()
+		if c.cluster == "" {
+			c.cluster = cluster
+		}
+		if c.cluster != cluster {
+			err = fmt.Errorf("%s belongs to another cluster (%s, not %s)", endpoint, cluster, c.cluster)
+		}
+		c.mu.Unlock()
+	}
+	if err != nil {
+		l.fail(err)
+		return nil, err
+	}
+	return l, nil
+}
+
+// open makes a link of a connection, unless the client is closed: its goroutines
+// are then no more waited for.
+func (c *Client) open(nc net.Conn, endpoint string) (*link, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		nc.Close()
+		return nil, ErrClosed
+	}
+	return newLink(nc, endpoint, &c.all), nil
+}
+
+// leave makes the next attempt go to another endpoint.
+func (c *Client) leave(l *link) {
+	c.mu.Lock()
+	if l == nil || c.link != l {
+		c.mu.Unlock()
+		return
+	}
+	c.link = nil
+	c.at++
+	c.mu.Unlock()
+	l.retire()
+}
+
+// pause waits before try number n, n from 0, at random up to a bound that doubles.
+func (c *Client) pause(ctx context.Context, n int) {
+	most := min(c.cfg.BackoffMax, c.cfg.BackoffMin<<min(n, 20))
+	t := time.NewTimer(rand.N(most) + 1)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// read sends a request that changes nothing until it is answered.
+func (c *Client) read(ctx context.Context, op string, req []byte) (resp.Value, error) {
+	ctx, done := c.bound(ctx)
+	defer done()
+	var last error
+	for n := 0; ; n++ {
+		v, _, l, err := c.attempt(ctx, req)
+		if err == nil {
+			if v.Kind != resp.KindError {
+				return v, nil
+			}
+			e := &ReplyError{v.Text()}
+			switch judge(e) {
+			case elsewhere:
+				c.leave(l)
+			case again, unclear:
+			default:
+				return v, fmt.Errorf("%s: %w", op, e)
+			}
+			err = e
+		}
+		if ctx.Err() != nil {
+			return v, ended(ctx, op, ErrNotApplied, last, err)
+		}
+		last = err
+		c.pause(ctx, n)
+		if ctx.Err() != nil {
+			return v, ended(ctx, op, ErrNotApplied, last, nil)
+		}
+	}
+}
+
+// ended is the error of a call whose context has ended: with its outcome, and the
+// last thing that went wrong.
+func ended(ctx context.Context, op string, kind, last, err error) error {
+	cause := context.Cause(ctx)
+	if last == nil && err != nil && !errors.Is(err, cause) {
+		last = err
+	}
+	kinds := []error{kind}
+	var e *ReplyError
+	var u *unreachableError
+	if kind == ErrNotApplied && (errors.As(last, &e) && judge(e) == elsewhere || errors.As(last, &u)) {
+		kinds = append(kinds, ErrNoLeader)
+	}
+	if last != nil {
+		cause = fmt.Errorf("%w; last: %w", cause, last)
+	}
+	return &callError{op, kinds, cause}
+}
