@@ -272,7 +272,7 @@ func (c *Cluster) Change(n *Node, id raft.NodeID, m *raft.Member) (at raft.Entry
 // Snapshot makes a durable snapshot of the app, and lets the core drop entries below keepFrom.
 func (c *Cluster) Snapshot(n *Node, keepFrom raft.Index) {
 	meta := n.App.Meta()
-	if meta.Last.Index <= n.Disk.Durable.Snapshot.Last.Index {
+	if meta.Last.Index < n.Disk.Durable.Snapshot.Last.Index {
 		return
 	}
 	n.Disk.Durable.Snapshot = meta
