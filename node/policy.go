@@ -157,12 +157,13 @@ func (r *Replica) keepFrom(s raft.Status, fetching bool) raft.Index {
 	back := func(n int) raft.Index { return last + 1 - min(last, raft.Index(n)) }
 	keep := back(r.cfg.TrailingEntries)
 	for _, f := range s.Followers {
-		if f.Active && f.ID != s.ID {
+		switch {
+		case f.ID == s.ID:
+		case fetching && f.Fetch.Index > 0:
+			keep = min(keep, f.Fetch.Index+1)
+		case f.Active:
 			keep = min(keep, f.Match+1)
 		}
-	}
-	if fetching {
-		keep = min(keep, s.Base.Index+1)
 	}
 	return max(keep, back(r.cfg.MaxTrailingEntries))
 }

@@ -150,10 +150,6 @@ func (l *lane) nextSeq() uint64 {
 // propose appends the first waiting write to the own log.
 func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 	l := &c.lane
-	if r.lowSpace {
-		r.overload(c, ErrNoSpace)
-		return true
-	}
 	id, err := r.core.Propose(o.req.Data, r.clock.now)
 	switch {
 	case err == nil:
@@ -167,6 +163,9 @@ func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 		return true
 	case errors.Is(err, raft.ErrBusy):
 		r.overload(c, err)
+		return true
+	case errors.Is(err, raft.ErrNoSpace):
+		r.overload(c, ErrNoSpace)
 		return true
 	}
 	return false // the core knows of a change that Output has not told yet, or leadership is being handed over

@@ -292,6 +292,24 @@ func TestLowSpace(t *testing.T) {
 	k.want("not applied||ok b")
 }
 
+// Too few nodes with space: writes are refused clearly, wherever they come from.
+func TestLowSpaceOfTheMajority(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	c.host(2).r.Handle(Space{Low: true})
+	c.host(3).r.Handle(Space{Low: true})
+	c.tick(5)
+	k, l := h.client(), c.host(2).client()
+	k.submit("a", "r")
+	l.submit("b", "r")
+	c.tick(5)
+	k.want("not applied|")
+	l.want("not applied|")
+	if !errors.Is(k.err(1), ErrNoSpace) || !errors.Is(l.err(1), ErrNoSpace) {
+		t.Errorf("errors %v, %v, want no space", k.err(1), l.err(1))
+	}
+}
+
 // A connection that closed is never answered by the loop, and what it had
 // waiting does nothing.
 func TestClosedConnection(t *testing.T) {

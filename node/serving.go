@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/raftkv/raftkv/raft"
@@ -148,8 +149,6 @@ func (r *Replica) onForward(ev Packet, boot uint64, d *packetReader) {
 			r.refuseForward(ev.From, boot, id, n, &raft.NotLeaderError{Leader: r.soft.Leader})
 		case r.closing:
 			r.refuseForward(ev.From, boot, id, n, ErrShutdown)
-		case r.lowSpace:
-			r.refuseForward(ev.From, boot, id, n, ErrNoSpace)
 		case r.serve.open+n > r.cfg.MaxServed && r.serve.open > 0:
 			r.refuseForward(ev.From, boot, id, n, ErrBusy)
 		default:
@@ -165,6 +164,9 @@ func (r *Replica) proposeForward(f *served, cmds [][]byte) {
 	deadline := r.tick + uint64(r.cfg.RequestTicks)
 	for k, cmd := range cmds {
 		id, err := r.core.Propose(cmd, r.clock.now)
+		if errors.Is(err, raft.ErrNoSpace) {
+			err = ErrNoSpace
+		}
 		if err != nil {
 			for ; k < len(cmds); k++ {
 				r.servedOne(&op{served: f, k: k}, Reply{Outcome: NotApplied, Err: err})

@@ -28,6 +28,8 @@ type Status struct {
 	SnapshotBytes uint64         `json:"snapshot_bytes"` // zero if it was there at start
 	Ready         bool           `json:"ready"`
 	Fence         string         `json:"fence,omitempty"`
+	Refetch       bool           `json:"refetch,omitempty"`   // no usable snapshot here: waits for one of the leader's
+	Forgotten     int            `json:"forgotten,omitempty"` // members that came back with less than they had acknowledged
 	LowSpace      bool           `json:"low_space,omitempty"`
 	Transfer      string         `json:"transfer,omitempty"` // leadership is being handed to it
 	Members       []MemberStatus `json:"members"`
@@ -78,6 +80,8 @@ func (r *Replica) Status() Status {
 		SnapshotIndex: uint64(r.snap.meta.Last.Index),
 		SnapshotBytes: r.snap.bytes,
 		Ready:         r.isReady.Load(),
+		Refetch:       c.Refetch,
+		Forgotten:     c.Forgotten,
 		LowSpace:      r.lowSpace,
 		Transfer:      idText(c.Transfer),
 		Members:       make([]MemberStatus, 0, len(c.Config.Members)),
