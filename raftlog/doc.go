@@ -21,7 +21,7 @@
 // Files of one directory are read with checks of our own before bbolt sees
 // them (pages.go), since bbolt trusts its pages.
 //
-// Read Store first, then Bolt.Write, then open.go. The bytes on disk are
+// Read Store first, then Bolt.Write, then open.go and chain.go. The bytes on disk are
 // described in docs/formats-raftlog.md, why there are segments in
 // docs/decisions/0001-log-compaction.md.
 package raftlog

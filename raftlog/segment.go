@@ -130,9 +130,14 @@ func guard(f func() error) (err error) {
 	return diskError(f())
 }
 
-// dropCache makes the next reads come from the disk. After a failed sync the
-// page cache can show what the disk never got.
-func dropCache(f *os.File) error {
+// settleCache makes the next reads of f tell what the disk has. A process that was
+// killed may have left pages that no sync covers: a write that is found must not
+// be lost by a later power cut, so they are synced now. After a failed sync the
+// page cache can show what the disk never got, and calls it clean: so it is dropped.
+func settleCache(f *os.File) error {
+	if err := f.Sync(); err != nil && !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
 	err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ESPIPE) {
 		return fmt.Errorf("drop page cache of %s: %w", f.Name(), err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"syscall"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
@@ -94,7 +95,8 @@ func (o Options) withDefaults() (Options, error) {
 // what the caller can branch on.
 func diskError(err error) error {
 	if err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrDisk) ||
-		errors.Is(err, ErrLocked) || errors.Is(err, ErrVersion) || errors.Is(err, ErrMisuse) {
+		errors.Is(err, ErrLocked) || errors.Is(err, ErrVersion) || errors.Is(err, ErrMisuse) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.ELOOP) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrDisk, err)
