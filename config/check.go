@@ -195,7 +195,6 @@ func (k *checker) timers() {
 		return
 	}
 	e := r.ElectionTimeout()
-	k.atLeast("peer.idle_timeout", k.c.Peer.IdleTimeout, 3*e, "3 election timeouts")
 	k.atLeast("service.watchdog_timeout", k.c.Service.WatchdogTimeout, 2*e, "2 election timeouts")
 	k.atLeast("disk.hang_timeout", k.c.Disk.HangTimeout, 2*e, "2 election timeouts")
 }
@@ -219,7 +218,6 @@ func (k *checker) sizes() {
 		of    []string
 	}{
 		{"limits.command_bytes", c.Limits.CommandBytes, c.Limits.KeyBytes + c.Limits.ValueBytes + 1024, "a key and a value", []string{"limits.key_bytes", "limits.value_bytes"}},
-		{"redis.input_bytes", c.Redis.InputBytes, c.Limits.CommandBytes, "limits.command_bytes", []string{"limits.command_bytes"}},
 		{"redis.output_bytes", c.Redis.OutputBytes, c.Limits.ValueBytes, "limits.value_bytes", []string{"limits.value_bytes"}},
 		{"raft.inflight_bytes", c.Raft.InflightBytes, c.Raft.AppendBytes, "raft.append_bytes", []string{"raft.append_bytes"}},
 		{"raft.uncommitted_bytes", c.Raft.UncommittedBytes, c.Limits.CommandBytes, "limits.command_bytes", []string{"limits.command_bytes"}},
@@ -241,39 +239,28 @@ func (k *checker) sizes() {
 }
 
 func (k *checker) tls() {
-	p, c := k.c.TLS.Peer, k.c.TLS.Client
-	together := func(why string, keys ...[2]string) {
-		some := false
-		for _, kv := range keys {
-			some = some || kv[1] != ""
+	p := k.c.TLS.Peer
+	keys := [][2]string{{"tls.peer.cert", p.Cert}, {"tls.peer.key", p.Key}, {"tls.peer.ca", p.CA}}
+	some := p.Cert != "" || p.Key != "" || p.CA != ""
+	for _, kv := range keys {
+		if some && kv[1] == "" && k.sound(kv[0]) {
+			k.fault(kv[0], nil, "missing", "cert, key and ca together, or none")
 		}
-		for _, kv := range keys {
-			if some && kv[1] == "" && k.sound(kv[0]) {
-				k.fault(kv[0], nil, "missing", why)
-			}
-		}
-	}
-	together("cert, key and ca together, or none", [2]string{"tls.peer.cert", p.Cert}, [2]string{"tls.peer.key", p.Key}, [2]string{"tls.peer.ca", p.CA})
-	pair := [][2]string{{"tls.client.cert", c.Cert}, {"tls.client.key", c.Key}}
-	together("cert and key together, or neither", pair...)
-	if c.CA != "" && c.Cert == "" && c.Key == "" {
-		k.fault("tls.client.ca", c.CA, "without tls.client.cert and tls.client.key", "all three, or none")
 	}
 }
 
 // warnings are what is allowed, but probably not meant.
 func (c Config) warnings() []string {
 	var ws []string
-	open := func(key, addr, tlsKey string) {
-		if host, _, _ := net.SplitHostPort(addr); !loopback(host) {
-			ws = append(ws, fmt.Sprintf("%s = %s is open to others and not encrypted; set %s, or keep it behind a firewall", key, addr, tlsKey))
-		}
+	public := func(addr string) bool {
+		host, _, _ := net.SplitHostPort(addr)
+		return !loopback(host)
 	}
-	if c.TLS.Peer.Cert == "" {
-		open("peer.listen", c.Peer.Listen, "tls.peer")
+	if c.TLS.Peer.Cert == "" && public(c.Peer.Listen) {
+		ws = append(ws, fmt.Sprintf("peer.listen = %s is open to others and not encrypted; set tls.peer, or keep it behind a firewall", c.Peer.Listen))
 	}
-	if c.TLS.Client.Cert == "" {
-		open("redis.listen", c.Redis.Listen, "tls.client")
+	if public(c.Redis.Listen) {
+		ws = append(ws, fmt.Sprintf("redis.listen = %s is open to others, and everybody who reaches it can read and write; keep it behind a firewall", c.Redis.Listen))
 	}
 	for _, a := range []struct{ side, listen, advertise string }{
 		{"redis", c.Redis.Listen, c.Redis.Advertise}, {"peer", c.Peer.Listen, c.Peer.Advertise}, {"http", c.HTTP.Listen, c.HTTP.Advertise},

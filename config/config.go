@@ -26,7 +26,7 @@ type Config struct {
 	Limits Limits `key:"limits"`
 	// Disk says how space and a slow or held disk are handled.
 	Disk Disk `key:"disk"`
-	// TLS secures the two sides. An empty cert leaves that side in clear text.
+	// TLS secures connections. An empty cert leaves them in clear text.
 	TLS TLS `key:"tls"`
 	// Log says what the daemon writes to its standard error.
 	Log Log `key:"log"`
@@ -73,15 +73,10 @@ type Redis struct {
 	Listen string `key:"listen" is:"listen"`
 	// Advertise is the address that clients are told. Empty: the own client address in cluster.voters, else listen.
 	Advertise string `key:"advertise" is:"advertise"`
-	// Follower says what a follower does with a request that needs the leader:
-	// forward it, or answer MOVED with the leader's address.
-	Follower string `key:"follower" default:"forward" one:"forward moved"`
 	// Clients is how many connections are served at a time; one more is refused.
 	Clients int `key:"clients" default:"10000" min:"1" max:"1000000"`
 	// Pipeline is how many commands of one connection may wait for their replies; then it isn't read.
 	Pipeline int `key:"pipeline" default:"4096" min:"1" max:"1048576"`
-	// InputBytes is how much of one connection is taken in before it is run. At least limits.command_bytes.
-	InputBytes Bytes `key:"input_bytes" default:"32MiB" min:"64KiB" max:"1GiB"`
 	// OutputBytes is how many bytes of replies one connection may leave unread; then
 	// it isn't read itself, and closed if that lasts for write_timeout. At least limits.value_bytes.
 	OutputBytes Bytes `key:"output_bytes" default:"64MiB" min:"64KiB" max:"4GiB"`
@@ -95,12 +90,8 @@ type Peer struct {
 	Listen string `key:"listen" is:"listen"`
 	// Advertise is the address that other nodes are told. Empty: the own peer address in cluster.voters, else listen.
 	Advertise string `key:"advertise" is:"advertise"`
-	// DialTimeout bounds one attempt to connect.
-	DialTimeout time.Duration `key:"dial_timeout" default:"1s" min:"10ms" max:"1m"`
 	// HandshakeTimeout bounds the handshake; a connection that says nothing for so long is closed.
 	HandshakeTimeout time.Duration `key:"handshake_timeout" default:"3s" min:"100ms" max:"1m"`
-	// IdleTimeout closes a connection on which nothing moved for so long. At least 3 election timeouts.
-	IdleTimeout time.Duration `key:"idle_timeout" default:"10s" min:"100ms" max:"1h"`
 	// BackoffMax is the longest pause before dialling again; the first is 20ms or this.
 	BackoffMax time.Duration `key:"backoff_max" default:"1s" min:"1ms" max:"1m"`
 	// QueueBytes is how much may wait for one peer; more is dropped, and Raft repairs it. At least frame_bytes.
@@ -192,12 +183,10 @@ type Disk struct {
 	HangTimeout time.Duration `key:"hang_timeout" default:"1m" min:"1s" max:"1h"`
 }
 
-// TLS secures the two sides.
+// TLS secures connections.
 type TLS struct {
 	// Peer is for connections between nodes: mutual, both ends show a certificate.
 	Peer PeerTLS `key:"peer"`
-	// Client is for clients and the HTTP side.
-	Client ClientTLS `key:"client"`
 }
 
 // PeerTLS is for connections between nodes. All three files or none.
@@ -207,16 +196,6 @@ type PeerTLS struct {
 	// Key is the file of its private key, PEM.
 	Key string `key:"key" is:"path"`
 	// CA is the file of the certificates that peers are checked against, PEM.
-	CA string `key:"ca" is:"path"`
-}
-
-// ClientTLS is for clients. Cert and key go together.
-type ClientTLS struct {
-	// Cert is the file of this node's certificate, PEM.
-	Cert string `key:"cert" is:"path"`
-	// Key is the file of its private key, PEM.
-	Key string `key:"key" is:"path"`
-	// CA is the file of the certificates that clients must show one of, PEM. Empty: clients need none.
 	CA string `key:"ca" is:"path"`
 }
 

@@ -201,15 +201,15 @@ FILE: raft.election_ticks = "50": below 3 heartbeats of 20 ticks; allowed: at le
 }
 
 func TestRelativePathsStartAtTheFile(t *testing.T) {
-	path := write(t, small+"tls:\n  client: {cert: c.pem, key: /etc/k.pem}\n")
+	path := write(t, small+"tls:\n  peer: {cert: c.pem, key: /etc/k.pem, ca: ca.pem}\n")
 	l, err := Load(Options{File: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	if l.Node.DataDir != filepath.Join(dir, "data") || l.TLS.Client.Cert != filepath.Join(dir, "c.pem") ||
-		l.TLS.Client.Key != "/etc/k.pem" || l.TLS.Client.CA != "" {
-		t.Errorf("paths %q %+v", l.Node.DataDir, l.TLS.Client)
+	if l.Node.DataDir != filepath.Join(dir, "data") || l.TLS.Peer.Cert != filepath.Join(dir, "c.pem") ||
+		l.TLS.Peer.Key != "/etc/k.pem" || l.TLS.Peer.CA != filepath.Join(dir, "ca.pem") {
+		t.Errorf("paths %q %+v", l.Node.DataDir, l.TLS.Peer)
 	}
 }
 

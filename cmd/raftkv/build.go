@@ -155,8 +155,6 @@ func (d *daemon) listenPeers() error {
 	}
 	if t := d.cfg.TLS.Peer; t.Cert != "" {
 		c.TLS = &transport.TLS{Cert: t.Cert, Key: t.Key, CA: t.CA}
-	} else if !loopback(d.cfg.Peer.Listen) {
-		d.log.Warn("the peer port is open to other machines without TLS: anybody who reaches it can write; set tls.peer", "listen", d.cfg.Peer.Listen)
 	}
 	t, err := transport.Listen(c)
 	if err != nil {
@@ -172,13 +170,6 @@ func (d *daemon) peerAddr(m raft.Member) string {
 		return v.Peer
 	}
 	return m.Peer
-}
-
-// loopback tells whether only this machine reaches a listen address.
-func loopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // bootstrap waits until this node belongs to a cluster.
@@ -319,9 +310,6 @@ func (d *daemon) listenClients() (net.Listener, error) {
 	ln, err := net.Listen("tcp", c.Redis.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for clients on %s: %w; free the address or choose another", c.Redis.Listen, err)
-	}
-	if !loopback(c.Redis.Listen) {
-		d.log.Warn("the client port is open to other machines without authentication: anybody who reaches it can write", "listen", c.Redis.Listen)
 	}
 	d.clients = resp.New(resp.Config{
 		Clients: c.Redis.Clients, Pipeline: c.Redis.Pipeline, OutputBytes: int(c.Redis.OutputBytes),
