@@ -342,3 +342,25 @@ func TestLargeKeysAndValuesRestore(t *testing.T) {
 		}
 	}
 }
+
+// Forgetting results clears them in place; the view has its own.
+func TestViewKeepsResultsThatAreForgottenSince(t *testing.T) {
+	r := newRigWith(t, tinyLimits())
+	r.do(cmd(OpSessionOpen))
+	seq := uint64(0)
+	incr := func() { seq++; r.do(once(1, seq, cmd(OpIncrBy, "n").with(1))) }
+	for range 4 {
+		incr()
+	}
+	want := encode(t, r.m)
+	if err := r.m.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.m.Thaw()
+	for range 4 {
+		incr()
+	}
+	if got, _, err := r.m.Step(nil, 1<<20); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("view %q\nwant %q, %v", got, want, err)
+	}
+}
