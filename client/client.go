@@ -25,7 +25,9 @@ type Config struct {
 	Endpoints []string
 	// Timeout bounds a call whose context has no deadline, retries included. Default 10 s.
 	Timeout time.Duration
-	// AttemptTimeout is how long one node may be silent before another is asked. Default 3 s.
+	// AttemptTimeout is how long one node may be silent before another is asked. It
+	// should be above the server's limits.request_timeout: a node that sees no leader
+	// takes so long to say so. Default 6 s.
 	AttemptTimeout time.Duration
 	// DialTimeout bounds connecting to one node. Default 1 s.
 	DialTimeout time.Duration
@@ -48,7 +50,7 @@ func (c Config) withDefaults() Config {
 		c.Endpoints = DefaultEndpoints()
 	}
 	def(&c.Timeout, 10*time.Second)
-	def(&c.AttemptTimeout, 3*time.Second)
+	def(&c.AttemptTimeout, 6*time.Second)
 	def(&c.DialTimeout, time.Second)
 	def(&c.BackoffMin, 10*time.Millisecond)
 	def(&c.BackoffMax, 500*time.Millisecond)
@@ -287,15 +289,39 @@ func (c *Client) leave(l *link) {
 	l.retire()
 }
 
-// pause waits before try number n, n from 0, at random up to a bound that doubles.
-func (c *Client) pause(ctx context.Context, n int) {
-	most := min(c.cfg.BackoffMax, c.cfg.BackoffMin<<min(n, 20))
-	t := time.NewTimer(rand.N(most) + 1)
+// retries says when to try again. One belongs to one call.
+type retries struct {
+	c       *Client
+	n       int
+	started time.Time     // of the attempt under way
+	longest time.Duration // of the attempts so far
+}
+
+func (c *Client) retry() *retries { return &retries{c: c, started: time.Now()} }
+
+// again waits before the next try, at random up to a bound that doubles. It tells
+// whether there is one. settled: nothing of what was tried may still take effect.
+// Then a try that would end in the middle, and leave its outcome unknown, is not begun.
+func (r *retries) again(ctx context.Context, settled bool) bool {
+	r.longest = max(r.longest, time.Since(r.started))
+	cfg := &r.c.cfg
+	pause := rand.N(min(cfg.BackoffMax, cfg.BackoffMin<<min(r.n, 16))) + 1
+	r.n++
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		if settled && pause+r.longest >= left {
+			return false
+		}
+		pause = min(pause, left/2)
+	}
+	t := time.NewTimer(pause)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
 	}
+	r.started = time.Now()
+	return ctx.Err() == nil
 }
 
 // read sends a request that changes nothing until it is answered.
@@ -303,7 +329,8 @@ func (c *Client) read(ctx context.Context, op string, req []byte) (resp.Value, e
 	ctx, done := c.bound(ctx)
 	defer done()
 	var last error
-	for n := 0; ; n++ {
+	tries := c.retry()
+	for {
 		v, _, l, err := c.attempt(ctx, req)
 		if err == nil {
 			if v.Kind != resp.KindError {
@@ -323,17 +350,21 @@ func (c *Client) read(ctx context.Context, op string, req []byte) (resp.Value, e
 			return v, ended(ctx, op, ErrNotApplied, last, err)
 		}
 		last = err
-		c.pause(ctx, n)
-		if ctx.Err() != nil {
+		if !tries.again(ctx, true) {
 			return v, ended(ctx, op, ErrNotApplied, last, nil)
 		}
 	}
 }
 
-// ended is the error of a call whose context has ended: with its outcome, and the
+var errNoTime = errors.New("no time for another try")
+
+// ended is the error of a call that has no time left: with its outcome, and the
 // last thing that went wrong.
 func ended(ctx context.Context, op string, kind, last, err error) error {
 	cause := context.Cause(ctx)
+	if cause == nil {
+		cause = errNoTime
+	}
 	if last == nil && err != nil && !errors.Is(err, cause) {
 		last = err
 	}

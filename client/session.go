@@ -75,7 +75,8 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 	clean := true
 	defer func() { c.release(s, clean) }()
 
-	for n := 0; ; n++ {
+	tries := c.retry()
+	for {
 		v, sent, l, err := c.step(ctx, s, args)
 		var e *ReplyError
 		switch {
@@ -119,9 +120,8 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 		}
 		if ctx.Err() == nil {
 			last = err
-			c.pause(ctx, n)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !tries.again(ctx, !maybe) {
 			if maybe {
 				clean = false
 				c.forget(s)

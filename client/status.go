@@ -204,7 +204,8 @@ func (c *Client) change(ctx context.Context, op string, dryRun bool, args ...str
 	req := resp.AppendRequest(nil, args...)
 	var last error
 	leader := "" // where the leader is, once a node has said so
-	for n := 0; ; n++ {
+	tries := c.retry()
+	for {
 		v, sent, l, err := c.attemptAt(ctx, leader, req)
 		leader = ""
 		switch {
@@ -235,11 +236,8 @@ func (c *Client) change(ctx context.Context, op string, dryRun bool, args ...str
 		}
 		if ctx.Err() == nil {
 			last = err
-			if leader == "" || n > 3 {
-				c.pause(ctx, n)
-			}
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !tries.again(ctx, true) {
 			return "", ended(ctx, op, ErrNotApplied, last, err)
 		}
 	}
