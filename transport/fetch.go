@@ -253,11 +253,19 @@ func (t *Transport) stream(c *candidate, file io.Reader, size uint64) error {
 		if err != nil {
 			return refuse(RefusedSource, "the snapshot can't be read on: %.200s", err)
 		}
-		if rate := t.limits.FetchRate; rate > 0 {
-			ahead := time.Duration(float64(sent)/float64(rate)*float64(time.Second)) - time.Since(began)
-			if ahead > 0 && !t.wait(min(ahead, t.limits.FetchIdle/2)) {
-				return errClosed
-			}
+		if d := ahead(sent, t.limits.FetchRate, time.Since(began), t.limits.FetchIdle/2); d > 0 && !t.wait(d) {
+			return errClosed
 		}
 	}
+}
+
+// ahead is how long to wait after sent bytes in passed so as not to exceed rate
+// (bytes a second, 0 for any), but no longer than most, so that the other side
+// does not take it for a stall.
+func ahead(sent, rate int, passed, most time.Duration) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	due := float64(sent) / float64(rate) // seconds; may exceed what a Duration holds
+	return time.Duration(min(max(due-passed.Seconds(), 0), most.Seconds()) * float64(time.Second))
 }

@@ -198,19 +198,32 @@ func TestFetchesAreBounded(t *testing.T) {
 	})
 }
 
-// The rate bounds a fetch from below in time; messages go on meanwhile.
-func TestFetchRate(t *testing.T) {
-	content := make([]byte, 4*blockSize)
-	a, b := serving(t, Config{}, Config{Source: sourceOf(content), Limits: Limits{FetchRate: 20 * blockSize}})
-	began := time.Now()
-	if _, err := fetchAll(t, a, 2, snapshotID, 0); err != nil {
-		t.Fatal(err)
+// The rate bounds what was sent since the beginning, without long silence.
+func TestAhead(t *testing.T) {
+	for _, tc := range []struct {
+		sent, rate int
+		passed     time.Duration
+		want       time.Duration
+	}{
+		{1000, 0, 0, 0},
+		{1000, 1000, 0, time.Second},
+		{1000, 1000, 400 * time.Millisecond, 600 * time.Millisecond},
+		{1000, 1000, time.Second, 0},
+		{1000, 1000, time.Hour, 0},
+		{1 << 40, 1, 0, time.Minute},
+	} {
+		if got := ahead(tc.sent, tc.rate, tc.passed, time.Minute); got != tc.want {
+			t.Errorf("ahead(%d, %d, %v) = %v, want %v", tc.sent, tc.rate, tc.passed, got, tc.want)
+		}
 	}
-	// Never faster than the rate: a bound that no slow machine can break.
-	if took := time.Since(began); took < 150*time.Millisecond {
-		t.Errorf("4 blocks at 20 a second took %v", took)
+}
+
+func TestFetchWithRate(t *testing.T) {
+	content := bytes.Repeat([]byte("x"), 2*blockSize)
+	a, _ := serving(t, Config{}, Config{Source: sourceOf(content), Limits: Limits{FetchRate: 100 * blockSize}})
+	if got, err := fetchAll(t, a, 2, snapshotID, 0); err != nil || got != string(content) {
+		t.Errorf("got %d bytes, %v", len(got), err)
 	}
-	_ = b
 }
 
 // An exchange needs no identity on either side.
