@@ -240,5 +240,5 @@ func (r *Replica) install(meta raft.SnapshotMeta) {
 	r.lastTime = max(r.lastTime, meta.Time)
 	r.snap.since, r.snap.sinceBytes = 0, 0
 	r.tickets.jumped(meta.Last, r.endTicket)
-	r.setMembers(r.core.Status().Config)
+	r.tellCommitted(r.core.Status())
 }

@@ -102,7 +102,7 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 	}
 	s := core.Status()
 	r.soft = raft.Soft{Role: s.Role, Term: s.Term, Leader: s.Leader}
-	r.setMembers(s.Config)
+	r.tellCommitted(s)
 	return r, nil
 }
 
@@ -342,6 +342,20 @@ func (r *Replica) onCommitted(entries []raft.Entry) {
 		r.snap.sinceBytes += len(entries[i].Data) + entryOverhead
 	}
 	r.snap.since += len(entries)
+	if slices.ContainsFunc(entries, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) {
+		r.tellCommitted(r.core.Status())
+	}
+}
+
+// tellCommitted passes on a configuration that can't be rolled back any more:
+// whom it removed is refused from now on.
+func (r *Replica) tellCommitted(s raft.Status) {
+	if r.cfg.Committed != nil {
+		r.cfg.Committed(s.Committed)
+	}
+	r.membership = s.Config
+	r.statusOld = true
+	r.d.SetMembers(s.Config)
 }
 
 // entryOverhead is what an entry costs in the log beside its data.

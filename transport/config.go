@@ -41,6 +41,10 @@ type Config struct {
 	// Removed tells whether the committed configuration lists id as removed. It is
 	// called on several goroutines, from Start on. Nil: nobody is removed.
 	Removed func(id raft.NodeID) bool
+
+	// OnRefused is told when another node refuses this one for good: its advice is a
+	// sentence for people. Called on a goroutine of the transport; it must not block.
+	OnRefused func(peer raft.NodeID, code Code, advice string)
 }
 
 // TLS names the PEM files of mutual TLS. They are read again when they change.

@@ -148,6 +148,7 @@ const (
 type RefusedError struct {
 	Code   Code
 	Advice string
+	theirs bool // the other side said it
 	// RefusedDuplicate: the process that refuses, and its connection that stands.
 	boot, epoch uint64
 }
@@ -171,7 +172,7 @@ type wireRefusal struct {
 }
 
 func (w *wireRefusal) error() *RefusedError {
-	return &RefusedError{Code: Code(w.Code), Advice: w.Advice[:min(len(w.Advice), 512)], boot: w.Boot, epoch: w.Epoch}
+	return &RefusedError{Code: Code(w.Code), Advice: w.Advice[:min(len(w.Advice), 512)], theirs: true, boot: w.Boot, epoch: w.Epoch}
 }
 
 func refuse(code Code, format string, args ...any) *RefusedError {

@@ -232,19 +232,22 @@ func (m *manager) onDialError(err error) {
 		m.backOff()
 		if r.Code != RefusedNotReady {
 			m.stats.refusal.Store(&r.Advice)
-			m.t.log.warn("dial "+m.id.String(), "connection with peer refused", "peer", m.id, "addr", addr, "reason", r.Advice)
+			m.t.log.warn("dial "+m.id.String(), "connection with peer refused", "peer", m.id.String(), "addr", addr, "reason", r.Advice)
+			if m.t.cfg.OnRefused != nil && r.theirs {
+				m.t.cfg.OnRefused(m.id, r.Code, r.Advice)
+			}
 		}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		m.report(true)
 		m.backOff()
-		m.t.log.info("dial "+m.id.String(), "peer not reached", "peer", m.id, "addr", addr, "error", err)
+		m.t.log.info("dial "+m.id.String(), "peer not reached", "peer", m.id.String(), "addr", addr, "error", err)
 	case m.held != 0 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)):
 		// A process that dies closes its sockets one by one: its listener may take a
 		// last connection. Ask again; held bounds for how long.
 		m.next = time.Now().Add(2 * time.Millisecond)
 	default:
 		m.backOff()
-		m.t.log.info("dial "+m.id.String(), "peer not reached", "peer", m.id, "addr", addr, "error", err)
+		m.t.log.info("dial "+m.id.String(), "peer not reached", "peer", m.id.String(), "addr", addr, "error", err)
 	}
 }
 
@@ -345,7 +348,7 @@ func (m *manager) stand(c *candidate, epoch uint64, weDialled bool, w *wireHello
 	m.stats.refusal.Store(nil)
 	m.stats.connected.Store(m.link)
 	m.stats.connects.Add(1)
-	m.t.log.info("connected "+m.id.String(), "peer connected", "peer", m.id, "name", c.hello.Name, "addr", c.raw.RemoteAddr().String(), "conn", conn)
+	m.t.log.info("connected "+m.id.String(), "peer connected", "peer", m.id.String(), "name", c.hello.Name, "addr", c.raw.RemoteAddr().String(), "conn", conn)
 	m.ident.h.Heard(m.id, c.hello.Heard)
 	m.q.open(conn, m.link.maxBody)
 	m.ident.h.Connected(m.id, conn)
@@ -360,7 +363,7 @@ func (m *manager) onEnded() {
 	}
 	l := m.link
 	m.finish(nil)
-	m.t.log.info("lost "+m.id.String(), "peer connection ended", "peer", m.id, "name", l.hello.Name, "conn", l.conn, "reason", l.cause)
+	m.t.log.info("lost "+m.id.String(), "peer connection ended", "peer", m.id.String(), "name", l.hello.Name, "conn", l.conn, "reason", l.cause)
 	m.tries, m.next = 0, time.Time{}
 	if m.short++; time.Since(l.stood) >= lasting {
 		m.short = 0

@@ -24,6 +24,16 @@ func (a *admin) AddMember(ctx context.Context, name, peer string, dryRun bool) (
 	case !info.Empty && info.Cluster != a.d.id.Cluster():
 		return "", fmt.Errorf("the node at %s belongs to another cluster (%v); only an empty node can be added", peer, info.Cluster)
 	}
+	if _, ok := a.d.committed.Load().Find(info.ID); ok {
+		// Added already, perhaps by a command whose answer was lost: only tell it again.
+		if dryRun {
+			return fmt.Sprintf("%s (%v) is a member already", name, info.ID), nil
+		}
+		if err := identity.Adopt(ctx, a.d.transport.Exchange, a.d.id, peer, info.Node, name); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s (%v) is a member already", name, info.ID), nil
+	}
 	m := raft.Member{ID: info.ID, Name: name, Peer: peer, Client: info.Client, HTTP: info.HTTP, Learner: true}
 	if err := a.d.node.ChangeMember(ctx, m.ID, &m, dryRun); err != nil {
 		return "", err

@@ -52,8 +52,10 @@ type daemon struct {
 
 	phase   atomic.Pointer[string] // what the start waits for; nil once the node runs
 	running atomic.Bool
-	failed  chan error // the first fault of a listener or of the fatal path
-	all     sync.WaitGroup
+	// committed is the newest committed configuration; never nil.
+	committed atomic.Pointer[raft.Configuration]
+	failed    chan error // the first fault of a listener or of the fatal path
+	all       sync.WaitGroup
 }
 
 // runNode builds a node of its parts and runs it until ctx ends, or until
@@ -61,6 +63,7 @@ type daemon struct {
 // writes out the log, for ends that do not return.
 func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush func()) error {
 	d := &daemon{cfg: cfg, log: log, flush: flush, failed: make(chan error, 1)}
+	d.committed.Store(&raft.Configuration{})
 	d.say("opening the data directory")
 	if err := d.openIdentity(); err != nil {
 		return err
@@ -152,6 +155,8 @@ func (d *daemon) listenPeers() error {
 		Addr:            d.peerAddr,
 		Exchange:        d.id.Answer,
 		Source:          d.snapshotSource,
+		Removed:         func(id raft.NodeID) bool { return d.committed.Load().WasRemoved(id) },
+		OnRefused:       d.onRefused,
 	}
 	if t := d.cfg.TLS.Peer; t.Cert != "" {
 		c.TLS = &transport.TLS{Cert: t.Cert, Key: t.Key, CA: t.CA}
@@ -279,6 +284,7 @@ func (d *daemon) nodeConfig() node.Config {
 	nc.FreezeTicks = max(1, int(c.Snapshot.FreezeTimeout/c.Raft.Tick))
 	nc.StepBytes = int(c.Snapshot.StepBytes)
 	nc.Fatal = d.fatal
+	nc.Committed = d.onCommitted
 	nc.Raft = raft.Config{
 		ID: d.id.ID(), Boot: random(), Seed: random(),
 		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks,
@@ -302,6 +308,32 @@ func (d *daemon) fatal(err error) {
 	d.log.Error("the disk failed; ending at once, a restart finds out what it holds: "+err.Error(), "code", int(exitDisk))
 	d.flush()
 	os.Exit(int(exitDisk))
+}
+
+// onCommitted notes who belongs to the cluster for good. It runs on the node's loop.
+func (d *daemon) onCommitted(c raft.Configuration) {
+	d.committed.Store(&c)
+	d.id.SetMembers(func(id raft.NodeID) bool { _, ok := d.committed.Load().Find(id); return ok })
+	if c.WasRemoved(d.id.ID()) {
+		d.fail(exitWith(exitIdentity, errRemoved))
+	}
+}
+
+// onRefused is told by the transport what other nodes say.
+func (d *daemon) onRefused(_ raft.NodeID, code transport.Code, advice string) {
+	if code == transport.RefusedRemoved {
+		d.fail(exitWith(exitIdentity, fmt.Errorf("%w: %s", errRemoved, advice)))
+	}
+}
+
+var errRemoved = errors.New("this node was removed from the cluster; to let it join again as a new one, empty its data directory and run raftkv member add on a member")
+
+// fail ends the daemon, in order, with err.
+func (d *daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default: // one is enough
+	}
 }
 
 // listenClients binds the port of clients, last of all.

@@ -58,10 +58,7 @@ func (d *daemon) serve(what string, f func() error) {
 	go func() {
 		defer d.all.Done()
 		if err := f(); err != nil {
-			select {
-			case d.failed <- fmt.Errorf("%s: %w", what, err):
-			default: // one is enough
-			}
+			d.fail(fmt.Errorf("%s: %w", what, err))
 		}
 	}()
 }
