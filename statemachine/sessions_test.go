@@ -208,12 +208,15 @@ func TestSessionEvictionOrder(t *testing.T) {
 
 func TestSessionRemovalIsBounded(t *testing.T) {
 	r := newRig(t)
-	for range removePerEntry*2 + 3 {
+	const newest = removePerEntry*2 + 3
+	for range newest {
 		r.do(cmd(OpSessionOpen))
 	}
 	r.now += 3_600_000 * millisecond
 	for _, want := range []int{removePerEntry + 3, 3, 0} {
-		r.do(cmd(OpSessionKeep).with(1))
+		// Still stored at first, but not to be used.
+		r.expect("-SESSIONEXPIRED ", cmd(OpSessionKeep).with(newest))
+		r.expect("-SESSIONEXPIRED ", cmd(OpSession).with(newest))
 		if n := r.m.Stats().Sessions; n != want {
 			t.Fatalf("%d sessions left, want %d", n, want)
 		}
