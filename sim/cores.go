@@ -419,8 +419,8 @@ func (w *world) demandProgress() {
 func (w *world) makeRoom() {
 	refetch := slices.ContainsFunc(w.Nodes, func(n *rafttest.Node) bool { return n.Core.Status().Refetch })
 	for _, n := range w.Nodes {
-		if refetch && n.App.Last.Index > 0 || n.App.Last.Index > n.Core.Status().Base.Index+20 {
-			w.Snapshot(n, n.App.Last.Index-5)
+		if st := n.Core.Status(); refetch && n.App.Last.Index > 0 || st.LogBytes > 4000 && n.App.Last.Index > st.Base.Index {
+			w.Snapshot(n, n.App.Last.Index+1)
 			w.flush(w.hosts[n.ID])
 		}
 	}
