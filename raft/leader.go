@@ -199,11 +199,15 @@ func (r *Raft) advanceCommit() {
 	if r.role != Leader {
 		return
 	}
-	var match []Index
-	for _, id := range r.config().Voters() {
-		if id == r.cfg.ID {
+	var few [8]Index // on the stack: this runs with every reply
+	match := few[:0]
+	for _, m := range r.config().Members {
+		if m.Learner {
+			continue
+		}
+		if m.ID == r.cfg.ID {
 			match = append(match, r.w.stable)
-		} else if w := r.window(id); w != nil {
+		} else if w := r.window(m.ID); w != nil {
 			match = append(match, w.match)
 		}
 	}
@@ -225,13 +229,17 @@ func (r *Raft) shortOfSpace() bool {
 	if r.full {
 		return true
 	}
-	voters, can := r.config().Voters(), 0
-	for _, id := range voters {
-		if w := r.window(id); w == nil || !w.full {
+	voters, can := 0, 0 // runs with every proposal, so without Voters, which allocates
+	for _, m := range r.config().Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if w := r.window(m.ID); w == nil || !w.full {
 			can++
 		}
 	}
-	return can < quorum(len(voters))
+	return can < quorum(voters)
 }
 
 // leaderMessages derives what each member is due. Entries leave before the own
@@ -312,7 +320,9 @@ func (r *Raft) offer(m Message) Message {
 // id names the entry at i, which is in the log or its base.
 func (r *Raft) id(i Index) EntryID {
 	t, ok := r.log.term(i)
-	assert(ok, "no entry %d in a log from %v to %v", i, r.log.base, r.log.last())
+	if !ok { // behind an if: the arguments would be allocated for each message
+		assert(false, "no entry %d in a log from %v to %v", i, r.log.base, r.log.last())
+	}
 	return EntryID{t, i}
 }
 

@@ -27,12 +27,12 @@ type mutant struct {
 // lists which bench is known to catch it; a change there is a change of the bench.
 var mutants = []mutant{
 	{"vote before it is durable", "election.go", "o.to != None && r.w.durable.term == r.term && r.w.durable.vote == o.to", "o.to != None", "sr"},
-	{"vote request before it is durable", "election.go", "d.term != r.term || d.vote != r.cfg.ID || r.w.stable != r.log.last().Index", "r.w.stable != r.log.last().Index", "r"},
+	{"vote request before it is durable", "election.go", "d.term != r.term || d.vote != r.cfg.ID || r.w.stable != r.log.last().Index", "d.term > r.term || r.w.stable != r.log.last().Index", "r"},
 	{"vote request for a log that is not on the disk", "election.go", " || r.w.stable != r.log.last().Index", "", "sr"},
 	{"acknowledgement of what is only in memory", "follower.go", "match := min(f.matched, r.w.stable)", "match := f.matched", "sr"},
 	{"acknowledgement before the term is durable", "follower.go", " || r.w.durable.term != r.term || !f.owed", " || !f.owed", "sr"},
 	{"the leader counts what it has not written", "leader.go", "match = append(match, r.w.stable)", "match = append(match, r.log.last().Index)", "sr"},
-	{"an old term's entry is committed by counting", "leader.go", "!ok || c <= r.commit || t != r.term", "!ok || c <= r.commit", "sr"},
+	{"an old term's entry is committed by counting", "leader.go", "!ok || c <= r.commit || t != r.term", "!ok || c <= r.commit || t > r.term", "sr"},
 	{"minority commits", "quorum.go", "match[len(match)-quorum(len(match))]", "match[len(match)-quorum(len(match))+len(match)/2]", "psr"},
 	{"read index without the no-op", "reads.go", "max(r.commit, r.lead.noop)", "r.commit", "sr"},
 	{"a read joins a round that was opened before it came", "reads.go", "read{id: id, index: index}", "read{id: id, index: index, round: r.lead.round}", "sr"},
@@ -54,7 +54,7 @@ var mutants = []mutant{
 	{"no check-quorum", "leader.go", "case !r.reachesQuorum():", "case false:", "s"},
 	{"two changes at a time", "membership.go", "r.configs[len(r.configs)-1].index > r.commit {", "false {", "sr"},
 	{"change before the own term commits", "membership.go", "t, _ := r.log.term(r.commit); t != r.term {", "t, _ := r.log.term(r.commit); t > r.term {", "sr"},
-	{"a removed leader counts itself", "leader.go", "		if id == r.cfg.ID {\n			match = append(match, r.w.stable)\n		} else if", "		if id == r.cfg.ID || id == r.config().Voters()[0] {\n			match = append(match, r.w.stable)\n		} else if", "sr"},
+	{"a leader outside the configuration counts itself", "leader.go", "	match := few[:0]\n", "	match := few[:0]\n	if !r.config().IsVoter(r.cfg.ID) {\n		match = append(match, r.w.stable)\n	}\n", "sr"},
 	{"echo of an old leader's round counts", "leader.go", "	if m.Round <= r.lead.round {\n		w.round = max(w.round, m.Round)\n	}", "	w.round = max(w.round, r.lead.round)", "r"},
 	{"a fenced node votes", "election.go", "(r.vote == None || r.vote == m.From) && r.fence == FenceNone &&", "(r.vote == None || r.vote == m.From) &&", "s"},
 	{"the fence lifts at the own last index", "raft.go", "r.fenceEnd > 0 && min(r.follow.matched, r.w.stable) >= r.fenceEnd", "r.fenceEnd > 0 && r.w.stable >= r.log.last().Index", "s"},

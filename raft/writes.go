@@ -83,7 +83,9 @@ func (w *writes) wrote(seq uint64) {
 
 // Wrote tells that the disk finished every write up to seq.
 func (r *Raft) Wrote(seq uint64) {
-	assert(seq <= r.w.seq, "write %d confirmed, newest is %d", seq, r.w.seq)
+	if seq > r.w.seq {
+		assert(false, "write %d confirmed, newest is %d", seq, r.w.seq)
+	}
 	r.w.wrote(seq)
 	if r.hung != 0 && seq >= r.hung {
 		r.hung = 0
