@@ -19,7 +19,7 @@ import (
 func TestOutcomesAreTrue(t *testing.T) {
 	seeds := 60
 	if testenv.Full() {
-		seeds = 20_000
+		seeds = 5_000
 	}
 	for seed := range seeds {
 		w := newChaos(t, uint64(seed))

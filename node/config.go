@@ -74,8 +74,8 @@ type Config struct {
 
 	// Logger gets what people should know; what happens per request is a metric.
 	Logger *slog.Logger
-	// Fatal, if set, is called on a goroutine of the node when it must not go on
-	// (the store failed). The process should exit in it without closing anything.
+	// Fatal, if set, is called by Run when the node must not go on (the store
+	// failed). The process should exit in it without closing anything.
 	// If it is nil or returns, Run returns the same error.
 	Fatal func(error)
 }

@@ -194,6 +194,64 @@ func TestLostReadBeforeAWriteIsRefused(t *testing.T) {
 	}
 }
 
+// A write that was replaced is not tried again behind a read of its connection
+// that was answered without it.
+func TestReplacedWriteBehindAnAnsweredRead(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	for _, o := range c.hosts[1:] {
+		o.hungDisk = true
+	}
+	k.submit("a", "r")
+	c.settle()
+	k.want("-|-")
+	if len(h.r.groups) != 0 {
+		t.Fatal("the read is not confirmed")
+	}
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	for _, o := range c.hosts[1:] {
+		o.hungDisk = false
+		o.restart() // without the entry
+	}
+	c.elect(2)
+	c.cut = nil
+	c.tick(10)
+	k.want("not applied|")
+	c.wantAll("")
+}
+
+// A follower's read whose packet was lost is not asked again once a later one
+// was answered: it could only see more.
+func TestOvertakenReadOfAFollower(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect(1)
+	k := c.host(2).client()
+	c.hold = true
+	k.submit("r")
+	c.settle()
+	c.packets, c.hold = nil, false
+	k.submit("r")
+	c.settle()
+	k.want("-|")
+	c.elect(3)
+	c.tick(5)
+	k.want("not applied|")
+}
+
+// A read that another leader was asked for is asked again at once.
+func TestReadFollowsTheLeader(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect(1)
+	k := c.host(2).client()
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	k.submit("r")
+	c.settle()
+	c.elect(3)
+	c.tick(3)
+	k.want("")
+}
+
 // One confirmation serves all reads of a batch (OL-12).
 func TestReadsShareOneRound(t *testing.T) {
 	c := newCluster(t, 3, nil)
@@ -255,6 +313,9 @@ func TestOverload(t *testing.T) {
 	}
 	k.submit("c")
 	c.settle()
+	if n := h.r.tickets.len(); n != 2 {
+		t.Errorf("%d writes are open, want 2: c must wait", n)
+	}
 	for _, o := range c.hosts {
 		o.hungDisk = false
 	}
@@ -342,7 +403,14 @@ func TestRestart(t *testing.T) {
 			t.Errorf("node %v is ready before it replayed", o.id)
 		}
 	}
+	n := c.host(2)
+	n.hungApplier = true
 	c.elect(2)
+	c.tick(5)
+	if n.r.Ready() || !n.r.core.Status().Ready {
+		t.Error("ready with an older state than it had")
+	}
+	n.hungApplier = false
 	c.tick(15)
 	c.wantAll("a,b,c")
 	for _, o := range c.hosts {

@@ -74,8 +74,8 @@ func newWorkers(n *Node) *workers {
 	}
 }
 
-// Run runs the node until ctx ends, Shutdown is done, or the store fails (the
-// error wraps ErrStore then). It starts every goroutine of the node and returns
+// Run runs the node until ctx ends, Shutdown is done, the store fails (the
+// error wraps ErrStore then), or a snapshot that was fetched can't be restored. It starts every goroutine of the node and returns
 // when they have ended, except a disk that hangs for longer than StopTimeout.
 func (n *Node) Run(ctx context.Context) error {
 	if !n.ran.CompareAndSwap(false, true) {
@@ -100,7 +100,7 @@ func (n *Node) Run(ctx context.Context) error {
 	go w.runTicker()
 
 	err := n.loop(ctx)
-	if errors.Is(err, ErrStore) && n.cfg.Fatal != nil {
+	if err != nil && n.cfg.Fatal != nil {
 		n.cfg.Fatal(err) // usually doesn't return
 	}
 	return errors.Join(err, n.stopWorkers())
