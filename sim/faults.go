@@ -93,7 +93,7 @@ func draw(r *rand.Rand) plan {
 		switch f.name {
 		case "change", "forget", "lose-snapshot":
 			if f.name == special && (f.name == "change" || p.voters >= 3) {
-				p.faults = append(p.faults, f, f)
+				p.faults = append(p.faults, f, f, f, f)
 			}
 		default:
 			if r.IntN(5) < 2 {
