@@ -43,9 +43,12 @@ func TestDueKeyIsInvisibleAtOnce(t *testing.T) {
 				if got := r.query(cmd(OpGet, "k")); got != tc.left {
 					t.Errorf("left %s, want %s", got, tc.left)
 				}
-				want := "1"
+				want, page := "1", `["" "k"]`
 				if tc.left == "nil" {
-					want = "0"
+					want, page = "0", `[""]`
+				}
+				if got := r.query(cmd(OpScan, "").with(scanMax)); got != page {
+					t.Errorf("scan %.100s", got)
 				}
 				if got := r.query(cmd(OpDBSize)); got != want {
 					t.Errorf("dbsize %s", got)
@@ -56,6 +59,17 @@ func TestDueKeyIsInvisibleAtOnce(t *testing.T) {
 				r.m.st.check(t)
 			})
 		}
+	}
+}
+
+// What would never be seen is not stored either.
+func TestSetThatIsDueAlreadyStoresNothing(t *testing.T) {
+	r := newRig(t)
+	r.do(cmd(OpSet, "old", "1"))
+	r.do(cmd(OpSet, "old", "2").with(1000, FlagAt))
+	r.do(cmd(OpSet, "new", "2").with(1, FlagAt))
+	if got := r.m.Stats(); got.Keys != 0 {
+		t.Errorf("%+v", got)
 	}
 }
 
