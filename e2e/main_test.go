@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +20,10 @@ var binary string
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "raftkv-e2e-")
 	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // a test runs it as another user
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -40,6 +45,17 @@ var hosts atomic.Uint32
 // host is a loopback address of its own for each cluster, so that ports never collide.
 func host() string {
 	return fmt.Sprintf("127.%d.%d.1", 16+os.Getpid()%200, 1+hosts.Add(1)%250)
+}
+
+// together bounds how many tests run at once: more would only disturb each other's timing.
+var together = make(chan struct{}, 2)
+
+// parallel lets a test run beside one other.
+func parallel(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	together <- struct{}{}
+	t.Cleanup(func() { <-together })
 }
 
 // deadline bounds every wait. It is generous: it only says that something will never come.
@@ -138,9 +154,20 @@ func do(t *testing.T, n *selftest.Node, args ...string) string {
 // checks what the clients saw.
 func torment(t *testing.T, c *selftest.Cluster, faults func(w *selftest.Workload)) {
 	t.Helper()
-	w := &selftest.Workload{
-		Endpoints: c.Endpoints(), Clients: 6, Keys: 8, Seed: 1, Fresh: 2 * time.Second, Pause: 5 * time.Millisecond,
+	tormentAt(t, c, c.Endpoints(), faults)
+}
+
+// workload is what clients do at these addresses.
+func workload(endpoints []string) *selftest.Workload {
+	return &selftest.Workload{
+		Endpoints: endpoints, Clients: 6, Keys: 8, Seed: 1, Fresh: 2 * time.Second, Pause: 5 * time.Millisecond,
 	}
+}
+
+// tormentAt is torment with clients that reach the cluster at other addresses than its nodes'.
+func tormentAt(t *testing.T, c *selftest.Cluster, endpoints []string, faults func(w *selftest.Workload)) {
+	t.Helper()
+	w := workload(endpoints)
 	w.Start(t.Context())
 	progress(t, w)
 	faults(w)
@@ -151,7 +178,7 @@ func torment(t *testing.T, c *selftest.Cluster, faults func(w *selftest.Workload
 		t.Error(err)
 	}
 	progress(t, w)
-	picture := filepath.Join(os.TempDir(), "raftkv-"+t.Name()+".html")
+	picture := filepath.Join(os.TempDir(), "raftkv-"+strings.ReplaceAll(t.Name(), "/", "-")+".html")
 	res, err := w.Stop(picture)
 	if err != nil {
 		t.Error(err)

@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,7 @@ type Node struct {
 
 	cluster *Cluster
 	index   int
+	peers   map[string]string // where this node dials others, by name, if not at their own addresses
 	http    *http.Client
 
 	mu   sync.Mutex
@@ -101,7 +103,7 @@ func (n *Node) configure(join bool) error {
 	}
 	b.WriteString("  voters:\n")
 	for _, v := range n.cluster.Nodes[:n.cluster.Voters] {
-		fmt.Fprintf(&b, "    - {name: %s, peer: \"%s\", client: \"%s\", http: \"%s\"}\n", v.Name, v.Peer, v.Client, v.HTTP)
+		fmt.Fprintf(&b, "    - {name: %s, peer: \"%s\", client: \"%s\", http: \"%s\"}\n", v.Name, cmp.Or(n.peers[v.Name], v.Peer), v.Client, v.HTTP)
 	}
 	if join {
 		fmt.Fprintf(&b, "redis: {listen: \"%s\"}\npeer: {listen: \"%s\"}\nhttp: {listen: \"%s\"}\n", n.Client, n.Peer, n.HTTP)
