@@ -253,19 +253,21 @@ func (n *Node) Tail(lines int) string {
 
 // Status is what /status says, as far as tests look at it.
 type Status struct {
-	Name          string `json:"name"`
-	ID            string `json:"id"`
-	Role          string `json:"role"`
-	Leader        string `json:"leader"`
-	LeaderName    string `json:"leader_name"`
-	Term          uint64 `json:"term"`
-	LastIndex     uint64 `json:"last_index"`
-	CommitIndex   uint64 `json:"commit_index"`
-	AppliedIndex  uint64 `json:"applied_index"`
-	LogFirstIndex uint64 `json:"log_first_index"`
-	SnapshotIndex uint64 `json:"snapshot_index"`
-	Ready         bool   `json:"ready"`
-	StateHash     string `json:"state_hash"`
+	Name          string  `json:"name"`
+	ID            string  `json:"id"`
+	Role          string  `json:"role"`
+	Leader        string  `json:"leader"`
+	LeaderName    string  `json:"leader_name"`
+	Term          uint64  `json:"term"`
+	LastIndex     uint64  `json:"last_index"`
+	CommitIndex   uint64  `json:"commit_index"`
+	AppliedIndex  uint64  `json:"applied_index"`
+	LogFirstIndex uint64  `json:"log_first_index"`
+	SnapshotIndex uint64  `json:"snapshot_index"`
+	Ready         bool    `json:"ready"`
+	LowSpace      bool    `json:"low_space"`
+	UptimeSeconds float64 `json:"uptime_seconds"` // counted in ticks: it stands still while the node does
+	StateHash     string  `json:"state_hash"`
 	Members       []struct {
 		ID      string `json:"id"`
 		Name    string `json:"name"`

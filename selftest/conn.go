@@ -52,6 +52,15 @@ func (e *ErrorReply) Prefix() string {
 	return string(p)
 }
 
+// Send sends one command and waits for nothing.
+func (c *Conn) Send(args ...string) error {
+	c.b = resp.AppendRequest(c.b[:0], args...)
+	if _, err := c.nc.Write(c.b); err != nil {
+		return fmt.Errorf("send %s: %w", args[0], err)
+	}
+	return nil
+}
+
 // Do sends one command and waits for its reply, at most for timeout. An error
 // reply comes as *ErrorReply with what it says of the effect; any other error
 // leaves the outcome unknown, and the connection is of no more use.
@@ -59,9 +68,8 @@ func (c *Conn) Do(timeout time.Duration, args ...string) (resp.Value, Outcome, e
 	if err := c.nc.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return resp.Value{}, Unknown, err
 	}
-	c.b = resp.AppendRequest(c.b[:0], args...)
-	if _, err := c.nc.Write(c.b); err != nil {
-		return resp.Value{}, Unknown, fmt.Errorf("send %s: %w", args[0], err)
+	if err := c.Send(args...); err != nil {
+		return resp.Value{}, Unknown, err
 	}
 	v, err := c.r.Read()
 	if err != nil {

@@ -21,6 +21,10 @@ type Workload struct {
 	Fresh     time.Duration // how long a set of keys is used; short histories are checked fast
 	Pause     time.Duration // between two operations of one client
 
+	// Wrong ways, for tests of the harness itself: Stop must find them.
+	Naive bool // an append without a session is repeated until it is answered
+	Stale bool // reads ask one node for its own state, which may be old
+
 	rec   *Recorder
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -167,6 +171,12 @@ func (c *worker) do(ctx context.Context, args ...string) (string, Outcome, error
 			return "", NotApplied, err
 		}
 		c.conn = conn
+		if c.w.Stale {
+			if _, outcome, err := conn.Do(attemptTimeout, "READONLY"); outcome != OK {
+				c.hangUp()
+				return "", NotApplied, err
+			}
+		}
 	}
 	v, outcome, err := c.conn.Do(attemptTimeout, args...)
 	var reply *ErrorReply
@@ -215,7 +225,14 @@ func (c *worker) runPlain() {
 		case 1:
 			key, value := c.key("tok"), c.token()
 			c.w.note(key, value, false)
-			text, outcome, _ := c.do(c.w.ctx, "APPEND", key, value)
+			text, outcome, err := "", Unknown, error(nil)
+			if c.w.Naive {
+				if text, err = c.settle("APPEND", key, value); err == nil {
+					outcome = OK
+				}
+			} else {
+				text, outcome, _ = c.do(c.w.ctx, "APPEND", key, value)
+			}
 			if outcome == OK {
 				c.w.note(key, value, true)
 			}

@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// linked starts a cluster whose nodes reach each other through ways that a test cuts.
+func linked(t *testing.T, o selftest.Options) (*selftest.Cluster, *selftest.Links) {
+	t.Helper()
+	c := start(t, o)
+	c.Close()
+	l, err := selftest.NewLinks(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	return c, l
+}
+
+// contains tells whether err says something.
+func contains(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }
+
+// newLeader waits for a leader that isn't old.
+func newLeader(t *testing.T, c *selftest.Cluster, old *selftest.Node) (now *selftest.Node) {
+	t.Helper()
+	until(t, "another leader than "+old.Name, func() (bool, error) {
+		for _, n := range c.Nodes {
+			if n == old {
+				continue
+			}
+			if s, err := n.Status(t.Context()); err == nil && s.Role == "leader" && s.Ready {
+				now = n
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	return now
+}
+
+// notLeading waits until a node knows that it leads no more.
+func notLeading(t *testing.T, n *selftest.Node) {
+	t.Helper()
+	until(t, n.Name+" to step down", func() (bool, error) {
+		s, err := n.Status(t.Context())
+		return err == nil && s.Role != "leader", err
+	})
+}
+
+// NP-01, NP-03, NP-04, RD-01: the leader alone, or deaf, or mute. Another one is
+// elected, the old one steps down while it is still cut off, nobody reads an old value.
+func TestLeaderCutOff(t *testing.T) {
+	parallel(t)
+	c, l := linked(t, selftest.Options{})
+	cuts := 0
+	torment(t, c, func(w *selftest.Workload) {
+		for range rounds(1, 4) {
+			for _, cut := range []func(leader, other *selftest.Node){
+				l.Cut,
+				func(leader, other *selftest.Node) { l.CutOneWay(other, leader) }, // it sends and hears nothing
+				func(leader, other *selftest.Node) { l.CutOneWay(leader, other) }, // it hears and can't send
+			} {
+				old := leader(t, c)
+				for _, n := range c.Nodes {
+					if n != old {
+						cut(old, n)
+					}
+				}
+				cuts++
+				notLeading(t, old)
+				newLeader(t, c, old)
+				progress(t, w)
+				l.Heal()
+				if err := c.Ready(deadline(t)); err != nil {
+					t.Fatal(err)
+				}
+				progress(t, w)
+			}
+		}
+	})
+	t.Logf("%d cuts", cuts)
+}
+
+// NP-05: one follower is cut from the leader alone (Cloudflare, 2020-11-02). The
+// leader stays, and the terms don't grow.
+func TestFollowerCutFromLeaderOnly(t *testing.T) {
+	parallel(t)
+	c, l := linked(t, selftest.Options{})
+	torment(t, c, func(w *selftest.Workload) {
+		lead, cut := leader(t, c), follower(t, c)
+		before, err := lead.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Cut(lead, cut)
+		until(t, cut.Name+" to miss the leader", func() (bool, error) {
+			s, err := cut.Status(t.Context())
+			return err == nil && s.Leader == "", err
+		})
+		// Some election timeouts of the node that is cut off.
+		missed, err := cut.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(t, "several election timeouts", func() (bool, error) {
+			s, err := cut.Status(t.Context())
+			return s.UptimeSeconds > missed.UptimeSeconds+4, err
+		})
+		progress(t, w)
+		l.Heal()
+		if err := c.Ready(deadline(t)); err != nil {
+			t.Fatal(err)
+		}
+		after, err := cut.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("term %d before, %d after", before.Term, after.Term)
+		// A busy machine may cost an election; without pre-vote there is one a second.
+		if after.Term > before.Term+1 {
+			t.Errorf("term %d grew to %d", before.Term, after.Term)
+		}
+	})
+}
+
+// NP-08, NP-14: links that come and go, with resets in the middle of frames.
+// Progress goes on, and connections don't pile up.
+func TestFlappingLinks(t *testing.T) {
+	parallel(t)
+	c, l := linked(t, selftest.Options{})
+	flaps := 0
+	torment(t, c, func(w *selftest.Workload) {
+		before, err := leader(t, c).Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range rounds(8, 60) {
+			for i, a := range c.Nodes {
+				b := c.Nodes[(i+1)%len(c.Nodes)]
+				if flaps%2 == 0 {
+					l.Reset(a, b)
+				} else {
+					l.CutOneWay(a, b)
+				}
+				flaps++
+				acked := w.Acked()
+				until(t, "a few answers", func() (bool, error) { return w.Acked() >= acked+5, nil })
+				l.Heal()
+			}
+		}
+		if err := c.Ready(deadline(t)); err != nil {
+			t.Fatal(err)
+		}
+		after, err := leader(t, c).Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d flaps, terms %d to %d, %d connections", flaps, before.Term, after.Term, l.Taken())
+		for _, n := range c.Nodes {
+			if g := metric(t, n, "go_goroutines"); g > 200 {
+				t.Errorf("%s runs %v goroutines", n.Name, g)
+			}
+		}
+	})
+}
+
+// The harness can go red: clients that read one node's own state, while that node
+// is cut off, see old values.
+func TestHarnessFindsStaleReads(t *testing.T) {
+	parallel(t)
+	c, l := linked(t, selftest.Options{})
+	w := workload(c.Endpoints())
+	w.Stale = true
+	w.Start(t.Context())
+	progress(t, w)
+	l.Isolate(follower(t, c))
+	progress(t, w)
+	progress(t, w)
+	l.Heal()
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.Stop("")
+	t.Logf("%v", res)
+	if !contains(err, "not linearizable") {
+		t.Errorf("nothing was found: %v", err)
+	}
+}

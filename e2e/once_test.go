@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// biting puts a proxy before every node that loses about one reply in n, after
+// the request was carried out, while on is set.
+func biting(t *testing.T, c *selftest.Cluster, n int, on *atomic.Bool) (endpoints []string, bitten func() int) {
+	t.Helper()
+	var proxies []*selftest.Proxy
+	for _, node := range c.Nodes {
+		p, err := selftest.NewProxy(c.Host+":0", node.Client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		p.Bite(func() bool { return on.Load() && rand.IntN(n) == 0 })
+		proxies = append(proxies, p)
+		endpoints = append(endpoints, p.Addr())
+	}
+	return endpoints, func() int {
+		sum := 0
+		for _, p := range proxies {
+			sum += p.Bitten()
+		}
+		return sum
+	}
+}
+
+// CS-01, CS-02: the reply is lost after the request was carried out, the client
+// asks again in its session, meanwhile leaders are killed: every token is there once.
+func TestLostRepliesInSessions(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{YAML: small})
+	var on atomic.Bool
+	endpoints, bitten := biting(t, c, 6, &on)
+	tormentAt(t, c, endpoints, func(w *selftest.Workload) {
+		on.Store(true)
+		progress(t, w)
+		for range rounds(1, 6) {
+			victim := leader(t, c)
+			victim.Kill()
+			progress(t, w)
+			if err := victim.Start(); err != nil {
+				t.Fatal(err)
+			}
+			progress(t, w)
+		}
+		on.Store(false)
+	})
+	t.Logf("%d replies were lost", bitten())
+	if bitten() == 0 {
+		t.Error("no reply was lost: nothing was tested")
+	}
+}
+
+// The harness can go red: a client that repeats an append without a session
+// leaves tokens that are there twice.
+func TestHarnessFindsNaiveRetries(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{Voters: 1})
+	var on atomic.Bool
+	endpoints, bitten := biting(t, c, 3, &on)
+	w := workload(endpoints)
+	w.Naive = true
+	w.Start(t.Context())
+	on.Store(true)
+	until(t, "some lost replies", func() (bool, error) { return bitten() >= 60, nil })
+	on.Store(false)
+	res, err := w.Stop("")
+	t.Logf("%d replies were lost, %v", bitten(), res)
+	if !contains(err, "is there 2 times") {
+		t.Errorf("nothing was found: %v", err)
+	}
+}
