@@ -65,6 +65,10 @@ type Config struct {
 	// StepBytes is about how much of a snapshot is encoded between two jobs.
 	StepBytes int
 
+	// Frees tells whether a command frees space, so that it is taken while space is
+	// low. Nil: none does.
+	Frees func(cmd []byte) bool
+
 	// Committed, if set, is told the newest committed configuration: at start, and
 	// whenever it changes. It is called on the loop, before Network.SetMembers, and must not block.
 	Committed func(raft.Configuration)

@@ -92,8 +92,10 @@ type Heard struct {
 	Seq  uint64
 }
 
-// Space tells whether the disk is short of space.
-type Space struct{ Low bool }
+// Space tells whether the disk is short of space. Low: this node refuses writes
+// that would need more. Full: it takes no commands at all, only what elections
+// and membership need.
+type Space struct{ Low, Full bool }
 
 // ChangeMember adds, changes (Member) or removes (nil) one member. Done is
 // called on the caller's goroutine of Handle or Flush, once the change is

@@ -137,8 +137,8 @@ func (n *Node) Progress() Progress {
 	return p
 }
 
-// SetSpace tells whether the disk is short of space: then the node takes no writes.
-func (n *Node) SetSpace(low bool) { n.in.slow(Space{Low: low}) }
+// SetSpace tells whether the disk is short of space: see Space.
+func (n *Node) SetSpace(low, full bool) { n.in.slow(Space{Low: low, Full: full}) }
 
 // ChangeMember adds or changes (m) or removes (nil) one member, and waits until
 // that is committed. With dryRun it only tells what would stand in the way.

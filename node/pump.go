@@ -150,6 +150,10 @@ func (l *lane) nextSeq() uint64 {
 // propose appends the first waiting write to the own log.
 func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 	l := &c.lane
+	if r.spared(o.req.Data) {
+		r.overload(c, ErrNoSpace)
+		return true
+	}
 	id, err := r.core.Propose(o.req.Data, r.clock.now)
 	switch {
 	case err == nil:

@@ -29,7 +29,7 @@ type Replica struct {
 	writing    []uint64 // seqs of the writes under way
 	wrote      uint64   // highest seq on disk
 	lastTime   raft.Time
-	lowSpace   bool
+	space      Space
 	fencedFor  uint64 // highest seq that a peer heard and this disk doesn't know
 	membership raft.Configuration
 
@@ -294,13 +294,21 @@ func (r *Replica) onHeard(ev Heard) {
 }
 
 func (r *Replica) onSpace(ev Space) {
-	if ev.Low == r.lowSpace {
+	ev.Low = ev.Low || ev.Full
+	if ev == r.space {
 		return
 	}
-	r.lowSpace = ev.Low
-	r.core.SetFull(ev.Low)
-	r.log.Warn("disk space changed", "low", ev.Low)
+	r.space = ev
+	r.core.SetFull(ev.Full)
+	r.statusOld = true
+	r.log.Warn("disk space changed", "low", ev.Low, "full", ev.Full)
 	r.markStalled()
+}
+
+// spared tells whether a command must be refused because space is low. Deletes
+// go on, so that people can free some.
+func (r *Replica) spared(cmd []byte) bool {
+	return r.space.Low && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))
 }
 
 // onTick lets one tick pass.

@@ -337,13 +337,17 @@ func TestWaitingIsBounded(t *testing.T) {
 
 // Low space refuses writes with a clear error and clears itself.
 func TestLowSpace(t *testing.T) {
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1, func(cfg *Config) { cfg.Frees = func(cmd []byte) bool { return string(cmd) == "d" } })
 	h := c.elect(1)
 	k := h.client()
 	h.r.Handle(Space{Low: true})
 	k.submit("a", "r")
 	c.settle()
 	k.want("not applied|")
+	del := h.client()
+	del.submit("d")
+	c.settle()
+	del.want("ok d")
 	if !errors.Is(k.err(1), ErrNoSpace) {
 		t.Errorf("error %v, want no space", k.err(1))
 	}
@@ -357,8 +361,8 @@ func TestLowSpace(t *testing.T) {
 func TestLowSpaceOfTheMajority(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	h := c.elect(1)
-	c.host(2).r.Handle(Space{Low: true})
-	c.host(3).r.Handle(Space{Low: true})
+	c.host(2).r.Handle(Space{Full: true})
+	c.host(3).r.Handle(Space{Full: true})
 	c.tick(5)
 	k, l := h.client(), c.host(2).client()
 	k.submit("a", "r")

@@ -163,7 +163,11 @@ func (r *Replica) proposeForward(f *served, cmds [][]byte) {
 	r.serve.open += len(cmds)
 	deadline := r.tick + uint64(r.cfg.RequestTicks)
 	for k, cmd := range cmds {
-		id, err := r.core.Propose(cmd, r.clock.now)
+		var id raft.EntryID
+		err := ErrNoSpace
+		if !r.spared(cmd) {
+			id, err = r.core.Propose(cmd, r.clock.now)
+		}
 		if errors.Is(err, raft.ErrNoSpace) {
 			err = ErrNoSpace
 		}

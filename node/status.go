@@ -82,7 +82,7 @@ func (r *Replica) Status() Status {
 		Ready:         r.isReady.Load(),
 		Refetch:       c.Refetch,
 		Forgotten:     c.Forgotten,
-		LowSpace:      r.lowSpace,
+		LowSpace:      r.space.Low,
 		Transfer:      idText(c.Transfer),
 		Members:       make([]MemberStatus, 0, len(c.Config.Members)),
 		UptimeSeconds: float64(r.tick) * r.cfg.Tick.Seconds(),

@@ -24,6 +24,24 @@ func Check(b []byte) error {
 	return inspect(b, &outer, &inner)
 }
 
+// Frees tells whether a command of the log frees space, or is what a client
+// needs for that (a session): nodes take it when their disk is nearly full.
+// Bytes that are no command don't.
+func Frees(b []byte) bool {
+	var c, inner Command
+	if c.Decode(b) != nil {
+		return false
+	}
+	if c.Op == OpOnce && len(c.Args) == 1 && inner.Decode(c.Args[0]) == nil {
+		c.Op = inner.Op
+	}
+	switch c.Op {
+	case OpDel, OpTick, OpSessionOpen, OpSessionKeep, OpSessionClose:
+		return true
+	}
+	return false
+}
+
 // inspect decodes a command of the log, with OpOnce the inner one too. The
 // error is a *refusedError or an *unknownError.
 func inspect(b []byte, outer, inner *Command) error {

@@ -142,7 +142,7 @@ func (d *daemon) status(context.Context) (any, error) {
 	return d.node.Status(), nil
 }
 
-// spaceEvery is how often the free space is looked at, and the status told.
+// watchEvery is how often the free space is looked at, and the status told.
 const watchEvery = time.Second
 
 // watch looks after what no request notices: free space, the watchdog, the
@@ -187,7 +187,7 @@ func (d *daemon) checkSpace() {
 		return
 	}
 	free := st.Bavail * uint64(st.Bsize)
-	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes))
+	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes), free < uint64(d.cfg.Disk.ReserveBytes))
 }
 
 // checkProgress pets the supervisor's watchdog while loop and disk get on, and

@@ -73,6 +73,7 @@ var arrows = map[string][]string{
 	"resp":                    {},
 	"client":                  {"resp"},
 	"server/resp":             {"node", "statemachine", "resp", "raft"},
+	"server/resp/resptest":    {"node", "raft", "resp", "server/resp", "statemachine"},
 	"server/httpapi":          {"node", "statemachine", "raft"},
 	"sim":                     {"node", "raft", "raft/rafttest", "raftlog", "snapshot", "statemachine"},
 	"selftest":                {"client", "resp", "internal/proc"},

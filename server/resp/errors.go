@@ -26,6 +26,7 @@ func notApplied() []outcome {
 		{"NOSPACE", node.ErrNoSpace, "disk space is low; reads and deletes go on"},
 		{"TRYAGAIN", raft.ErrTransfer, "leadership is being handed over"},
 		{"TRYAGAIN", node.ErrEarlier, "an earlier write of this connection was not applied"},
+		{"TRYAGAIN", node.ErrInstalled, "a read met a snapshot of the leader's; ask again"},
 		{"TRYAGAIN", node.ErrShutdown, "the node is shutting down"},
 		{"TRYAGAIN", nil, "any other reason"},
 	}
