@@ -137,7 +137,7 @@ func (r *Raft) onAppendReply(m Message) {
 	}
 	w.silent = 0
 	r.noteBoot(w, m)
-	if m.Have > w.have || m.Have+1 >= w.next || m.Full || m.Fetch != w.fetch || m.Fetched > w.fetched {
+	if m.Have > w.have || m.Have >= w.tried || m.Full || m.Fetch != w.fetch || m.Fetched > w.fetched {
 		w.stuck = 0
 	}
 	w.have = max(w.have, m.Have)
@@ -288,6 +288,7 @@ func (r *Raft) windowMessages(w *window, out []Message) []Message {
 				break
 			}
 			out = append(out, m)
+			w.tried = max(w.tried, m.Entries[len(m.Entries)-1].Index)
 			if w.probe {
 				w.asked = true
 				break

@@ -114,6 +114,7 @@ func (s *scenario) printf(format string, args ...any) {
 //	hold ID / land ID [silent] / release ID   its disk: stop, do one write, go on
 //	crash ID [landed=N] / start ID / forget ID   forget: crashed, one write back, fence up
 //	cut A->B... / mend / lose          messages are dropped when they would be delivered / all that are under way
+//	cut entries:A->B                   only messages that carry entries are
 //	read ID / transfer ID TO / unreachable ID OF / full ID on|off / fence ID
 //	learner ID NEW / promote ID M / demote ID M / remove ID M   asked of node ID
 //	join ID                            start an empty node
@@ -366,7 +367,7 @@ func (s *scenario) deliver(opts map[string]string) {
 		switch {
 		case opts["only"] != "" && !in("only", e.Message):
 			s.c.Net = append(s.c.Net, e)
-		case in("drop", e.Message) || s.cut[lane(e.Message)]:
+		case in("drop", e.Message) || s.cut[lane(e.Message)] || len(e.Entries) > 0 && s.cut["entries:"+lane(e.Message)]:
 			s.printf("%v   dropped", e.Message)
 		default:
 			s.one(e, "")

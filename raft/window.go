@@ -17,6 +17,7 @@ type window struct {
 	match Index // highest index known to be on its disk and equal to ours
 	have  Index // the same, in its memory
 	next  Index // first index to send
+	tried Index // highest index that was ever sent; what lies above have may be lost
 	probe bool  // next is a guess: ask before sending more
 
 	sent      []sent
