@@ -85,6 +85,8 @@ func TestCommands(t *testing.T) {
 			{cmd(OpSet, "n", minInt), "OK"},
 			{cmd(OpIncrBy, "n").with(-1), "-ERR increment or decrement would overflow"},
 			{cmd(OpIncrBy, "n").with(math.MaxInt64), "-1"},
+			{cmd(OpIncrBy, "edge").with(-1), "-1"}, {cmd(OpIncrBy, "edge").with(math.MinInt64 + 1), minInt},
+			{cmd(OpSet, "edge", "1"), "OK"}, {cmd(OpIncrBy, "edge").with(math.MaxInt64 - 1), maxInt},
 			{cmd(OpIncrBy, "n").with(math.MinInt64), "-ERR increment or decrement would overflow"},
 			get("n", `"-1"`),
 		}},

@@ -364,3 +364,63 @@ func TestViewKeepsResultsThatAreForgottenSince(t *testing.T) {
 		t.Errorf("view %q\nwant %q, %v", got, want, err)
 	}
 }
+
+// The hash of the whole can be right and the content wrong all the same.
+func TestRestoreRefusesWrongOrder(t *testing.T) {
+	item := func(key string, version uint64) *item { return &item{key: key, value: []byte("v"), version: version} }
+	kept := func(id, used uint64, at raft.Time) *session { return &session{id: id, used: used, usedAt: at} }
+	for name, tc := range map[string]struct {
+		items    []*item
+		sessions []*session
+		ok       bool
+	}{
+		"right":                  {[]*item{item("", 1), item("a", 9)}, []*session{kept(2, 5, 7), kept(3, 4, 7)}, true},
+		"key twice":              {[]*item{item("a", 1), item("a", 1)}, nil, false},
+		"keys descend":           {[]*item{item("b", 1), item("a", 1)}, nil, false},
+		"version of the future":  {[]*item{item("a", 10)}, nil, false},
+		"no version":             {[]*item{item("a", 0)}, nil, false},
+		"session twice":          {nil, []*session{kept(2, 3, 1), kept(2, 4, 1)}, false},
+		"one use of two":         {nil, []*session{kept(2, 4, 1), kept(3, 4, 1)}, false},
+		"use before the opening": {nil, []*session{kept(3, 2, 1)}, false},
+		"use of the future":      {nil, []*session{kept(3, 10, 1)}, false},
+		"time of the future":     {nil, []*session{kept(3, 4, 9)}, false},
+		"times descend":          {nil, []*session{kept(2, 4, 2), kept(3, 5, 1)}, false},
+		"no id":                  {nil, []*session{kept(0, 4, 2)}, false},
+	} {
+		s := newState(DefaultLimits())
+		s.applied, s.now = raft.EntryID{Term: 1, Index: 9}, 8
+		h := header{level: level, applied: s.applied, now: s.now, limits: s.limits, keys: uint64(len(tc.items)), sessions: uint64(len(tc.sessions))}
+		for _, it := range tc.items {
+			s.running.add(it.sum())
+		}
+		for _, e := range tc.sessions {
+			s.running.add(e.sum())
+		}
+		h.hash = s.hash()
+		content := h.append(nil)
+		for _, e := range tc.sessions {
+			content = appendSession(content, e)
+		}
+		content = append(content, sectionKeys)
+		for _, it := range tc.items {
+			content = append(appendItemHead(content, it), it.value...)
+		}
+		content = append(content, sectionEnd)
+		m := New(DefaultLimits())
+		err := m.Restore(raft.SnapshotMeta{Last: s.applied, Time: s.now, Level: level, Hash: h.hash}, bytes.NewReader(content))
+		if (err == nil) != tc.ok || err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRestoreRevivesAStoppedMachine(t *testing.T) {
+	src, r := sample(t), newRig(t)
+	if _, stop := apply(r.m, r.entry([]byte{99})); stop == nil {
+		t.Fatal("no stop")
+	}
+	if err := r.m.Restore(meta(src.m), bytes.NewReader(encode(t, src.m))); err != nil || r.m.Err() != nil {
+		t.Fatalf("%v, %v", err, r.m.Err())
+	}
+	r.expect("OK", cmd(OpSet, "k", "v"))
+}
