@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// PC-04, PC-06, PC-07: a node that is alone dies at the k-th call of each kind,
+// over a script with snapshots and compaction. Afterwards everything that was
+// acknowledged is there, and the term never goes back. strace counts for each thread.
+func TestCrashPoints(t *testing.T) {
+	needStrace(t)
+	for _, tc := range []struct {
+		calls string
+		fresh int // how many crashes follow on one another before there is a new directory
+		when  []int
+	}{
+		{"pwrite64", 5, []int{1, 2, 3, 4, 5, 6, 7, 10, 20, 50}},
+		{"fdatasync", 5, []int{1, 2, 3, 4, 5, 6, 7, 10, 20, 50}},
+		{"fsync", 4, []int{1, 2, 3, 4, 5, 6, 7, 8}},
+		{"renameat", 3, []int{1, 2, 3, 4, 5, 6}},
+		{"openat", 5, []int{6, 8, 10, 12, 14, 16, 18, 20, 24, 28}},
+		{"mkdirat", 1, []int{1, 2, 3}},
+		{"unlinkat", 2, []int{1, 2, 1, 2}},
+		{"write", 5, []int{1, 2, 3, 5, 8, 13, 21, 34, 55, 89}},
+	} {
+		t.Run(tc.calls, func(t *testing.T) {
+			parallel(t)
+			died, acked := 0, 0
+			var a acker
+			var term uint64
+			var c *selftest.Cluster
+			fault := ""
+			for i, when := range tc.when {
+				// Now and then from nothing, so that the first start is swept too; else
+				// with what the crashes before left behind.
+				if i%tc.fresh == 0 {
+					if c != nil {
+						c.Close()
+					}
+					acked += a.acked
+					a, term = acker{}, 0
+					c = prepare(t, selftest.Options{
+						Voters: 1, YAML: strings.ReplaceAll(small, "200", "60") + quick, Env: []string{"GOMAXPROCS=1"},
+						Wrap: func(_ int, argv []string) []string {
+							if fault == "" {
+								return argv
+							}
+							return strace(argv, fault)
+						},
+					})
+				}
+				n := c.Nodes[0]
+				fault = fmt.Sprintf("%s:signal=SIGKILL:when=%d", tc.calls, when)
+				if err := n.Start(); err != nil {
+					t.Fatal(err)
+				}
+				// Until it is ready, or dead.
+				until(t, "the node to be ready or dead", func() (bool, error) {
+					code, _, err := n.Get(t.Context(), "/readyz")
+					return n.Pid() == 0 || err == nil && code == 200, nil
+				})
+				a.run(t, n, 150)
+				if n.Pid() == 0 {
+					died++
+				}
+				n.Kill()
+				fault = ""
+				if err := n.Start(); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Ready(deadline(t)); err != nil {
+					t.Fatalf("after a crash at %s number %d: %v", tc.calls, when, err)
+				}
+				if gone := a.lost(t, n); len(gone) > 0 {
+					t.Errorf("crash at %s number %d: of %d acknowledged keys %d are lost: %v", tc.calls, when, a.acked, len(gone), gone)
+				}
+				s, err := n.Status(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s.Term <= term {
+					t.Errorf("crash at %s number %d: term %d after %d", tc.calls, when, s.Term, term)
+				}
+				term = s.Term
+				n.Kill()
+			}
+			acked += a.acked
+			t.Logf("%d runs, %d of them died at %s; %d keys acknowledged, all there", len(tc.when), died, tc.calls, acked)
+			if died == 0 || acked == 0 {
+				t.Error("nothing was tested")
+			}
+		})
+	}
+}
+
+// The sweep can go red: a key that was acknowledged and is not there is found.
+func TestSweepFindsLoss(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{Voters: 1, YAML: quick})
+	n := c.Nodes[0]
+	var a acker
+	a.run(t, n, 20)
+	n.Kill()
+	if err := os.RemoveAll(n.Data); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	if gone := a.lost(t, n); len(gone) != 20 {
+		t.Errorf("found %d of 20 lost keys", len(gone))
+	}
+}
