@@ -367,18 +367,18 @@ func TestViewKeepsResultsThatAreForgottenSince(t *testing.T) {
 
 // The hash of the whole can be right and the content wrong all the same.
 func TestRestoreRefusesWrongOrder(t *testing.T) {
-	item := func(key string, version uint64) *item { return &item{key: key, value: []byte("v"), version: version} }
+	one := func(key string, version uint64) *item { return &item{key: key, value: []byte("v"), version: version} }
 	kept := func(id, used uint64, at raft.Time) *session { return &session{id: id, used: used, usedAt: at} }
 	for name, tc := range map[string]struct {
 		items    []*item
 		sessions []*session
 		ok       bool
 	}{
-		"right":                  {[]*item{item("", 1), item("a", 9)}, []*session{kept(2, 5, 7), kept(3, 4, 7)}, true},
-		"key twice":              {[]*item{item("a", 1), item("a", 1)}, nil, false},
-		"keys descend":           {[]*item{item("b", 1), item("a", 1)}, nil, false},
-		"version of the future":  {[]*item{item("a", 10)}, nil, false},
-		"no version":             {[]*item{item("a", 0)}, nil, false},
+		"right":                  {[]*item{one("", 1), one("a", 9)}, []*session{kept(2, 5, 7), kept(3, 4, 7)}, true},
+		"key twice":              {[]*item{one("a", 1), one("a", 1)}, nil, false},
+		"keys descend":           {[]*item{one("b", 1), one("a", 1)}, nil, false},
+		"version of the future":  {[]*item{one("a", 10)}, nil, false},
+		"no version":             {[]*item{one("a", 0)}, nil, false},
 		"session twice":          {nil, []*session{kept(2, 3, 1), kept(2, 4, 1)}, false},
 		"one use of two":         {nil, []*session{kept(2, 4, 1), kept(3, 4, 1)}, false},
 		"use before the opening": {nil, []*session{kept(3, 2, 1)}, false},
