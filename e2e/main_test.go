@@ -184,6 +184,31 @@ func tormentAt(t *testing.T, c *selftest.Cluster, endpoints []string, faults fun
 		t.Error(err)
 	}
 	t.Logf("%s: %v", t.Name(), res)
+	sameState(t, c)
+}
+
+// sameState waits until all nodes have applied the same, and compares their states.
+func sameState(t *testing.T, c *selftest.Cluster) {
+	t.Helper()
+	until(t, "all nodes to stand at one index", func() (bool, error) {
+		var first selftest.Status
+		for i, n := range c.Nodes {
+			s, err := n.Status(t.Context())
+			if err != nil {
+				return false, err
+			}
+			if i == 0 {
+				first = s
+			}
+			if s.AppliedIndex != first.AppliedIndex || s.AppliedIndex == 0 {
+				return false, nil
+			}
+			if s.StateHash != first.StateHash || s.StateHash == "" {
+				t.Fatalf("at entry %d the state of %s is %s, that of %s is %s", s.AppliedIndex, n.Name, s.StateHash, first.Name, first.StateHash)
+			}
+		}
+		return true, nil
+	})
 }
 
 // attempt is how long one request may take.

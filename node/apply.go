@@ -99,7 +99,7 @@ func (a *Applier) Do(j *Job) {
 		j.freezeErr = a.freeze()
 	}
 	a.deliver()
-	j.last = a.applied
+	j.last, j.hash = a.applied, a.m.Hash()
 	j.deadline, j.hasDeadline = a.m.Deadline()
 }
 

@@ -45,6 +45,7 @@ type Job struct {
 	// Filled by the applier.
 	done        []doneRead
 	last        raft.EntryID // what is applied
+	hash        [16]byte     // of the state at last
 	deadline    raft.Time    // next time at which the state changes by itself
 	hasDeadline bool
 	restoreErr  error

@@ -39,6 +39,7 @@ type Replica struct {
 	spare       []*Job
 	handed      raft.Index // last entry in a job
 	applied     raft.Index
+	hash        [16]byte  // of the state at applied
 	deadline    raft.Time // of the machine
 	hasDeadline bool
 
@@ -89,6 +90,7 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 		job:      &Job{},
 		handed:   durable.Snapshot.Last.Index,
 		applied:  durable.Snapshot.Last.Index,
+		hash:     durable.Snapshot.Hash,
 		lastTime: durable.Snapshot.Time,
 		bootAt:   durable.State.Commit,
 		nextRead: 1,
@@ -404,7 +406,7 @@ func (r *Replica) onApplied(j *Job) {
 		return
 	}
 	if j.last.Index > r.applied {
-		r.applied = j.last.Index
+		r.applied, r.hash = j.last.Index, j.hash
 		r.core.Applied(r.applied)
 	}
 	r.deadline, r.hasDeadline = j.deadline, j.hasDeadline

@@ -21,7 +21,8 @@ type Status struct {
 	StableIndex   uint64         `json:"stable_index"`
 	CommitIndex   uint64         `json:"commit_index"`
 	AppliedIndex  uint64         `json:"applied_index"`
-	Lag           uint64         `json:"lag"` // entries that are committed and not applied
+	StateHash     string         `json:"state_hash"` // at applied_index; equal on all nodes at equal index
+	Lag           uint64         `json:"lag"`        // entries that are committed and not applied
 	LogBytes      int            `json:"log_bytes"`
 	LogFirstIndex uint64         `json:"log_first_index"`
 	SnapshotIndex uint64         `json:"snapshot_index"`
@@ -75,6 +76,7 @@ func (r *Replica) Status() Status {
 		StableIndex:   uint64(c.Stable),
 		CommitIndex:   uint64(c.Commit),
 		AppliedIndex:  uint64(r.applied),
+		StateHash:     fmt.Sprintf("%x", r.hash),
 		LogBytes:      c.LogBytes,
 		LogFirstIndex: uint64(c.Base.Index) + 1,
 		SnapshotIndex: uint64(r.snap.meta.Last.Index),
