@@ -98,8 +98,8 @@ func TestFetchIsNeverShort(t *testing.T) {
 				return io.NopCloser(source), 5, nil
 			}})
 			got, err := fetchAll(t, a, 2, snapshotID, 0)
-			if err == nil {
-				t.Errorf("%q was taken for the whole file", got)
+			if err == nil || len(got) > 5 {
+				t.Errorf("%q was taken for the whole file or part of it: %v", got, err)
 			}
 			if name == "fails" && !strings.Contains(err.Error(), "bad sector") {
 				t.Errorf("error is %v", err)
@@ -237,9 +237,7 @@ func TestExchange(t *testing.T) {
 			t.Errorf("%d bytes: got %d, %v", len(body), len(got), err)
 		}
 	}
-	if s := b.Stats(); s.Exchanges != 3 {
-		t.Errorf("stats are %+v", s)
-	}
+	eventually(t, "three in the counter", func() bool { return b.Stats().Exchanges == 3 })
 	if _, err := a.Exchange(t.Context(), addr, make([]byte, maxExchange+1)); err == nil {
 		t.Error("a request that is too large was sent")
 	}

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,6 +119,66 @@ func TestBothDialThroughFlaps(t *testing.T) {
 	}
 	inOrder(t, a.rec.list("connected", "lost"))
 	inOrder(t, b.rec.list("connected", "lost"))
+}
+
+// Where the other side decides, a go that comes late over an older connection
+// does not push out a newer one, and one of a new process counts from anew.
+func TestLateGoIsIgnored(t *testing.T) {
+	n := run(t, Config{ElectionTimeout: 1}, helloOf(9))
+	dial := func(boot, epoch uint64) *stranger {
+		s, w := strange(t, n), greet(1, 9)
+		w.Boot = boot
+		s.send(t, frameHello, &w)
+		if kind, _, err := s.fr.next(); kind != frameHello {
+			t.Fatalf("frame %d, %v", kind, err)
+		}
+		s.send(t, frameGo, &wireGo{Epoch: epoch})
+		return s
+	}
+	ended := func(s *stranger) {
+		t.Helper()
+		if _, _, err := s.fr.next(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the connection goes on: %v", err)
+		}
+	}
+	first := dial(50, 7)
+	n.rec.expect(t, "connected 1 conn=1", 1)
+	ended(dial(50, 6))
+	ended(dial(50, 7))
+	first.Write(appendFrame(nil, framePacket, []byte("still here")))
+	n.rec.expect(t, "packet 1 conn=1", 1)
+	second := dial(50, 8)
+	n.rec.expect(t, "lost 1 conn=1 gone=false", 1)
+	n.rec.expect(t, "connected 1 conn=2", 1)
+	ended(first)
+	dial(51, 1)
+	n.rec.expect(t, "connected 1 conn=3", 1)
+	ended(second)
+}
+
+// A refusal by the other side is told to whoever runs this node; our own refusal
+// of it, and what is no fault, is not.
+func TestOnRefused(t *testing.T) {
+	told := make(chan string, 100)
+	a := run(t, Config{
+		OnRefused: func(peer raft.NodeID, code Code, advice string) {
+			told <- fmt.Sprintf("%v %d %s", peer, code, advice)
+		},
+		Removed: func(id raft.NodeID) bool { return id == 4 },
+	}, helloOf(1))
+	young := listen(t, Config{})
+	b := run(t, Config{Removed: func(id raft.NodeID) bool { return id == 1 }}, helloOf(2))
+	gone := run(t, Config{}, helloOf(4))
+	a.SetMembers(configuration(raft.Member{ID: 3, Peer: young.Addr().String()}, gone.member()))
+	eventually(t, "dials of the young one", func() bool { return young.Stats().Refused > 1 })
+	eventually(t, "our refusals of the removed one", func() bool {
+		p := a.Stats().Peers[1]
+		return p.Refusal != "" && p.Dials > 1
+	})
+	a.SetMembers(configuration(b.member()))
+	if got := <-told; !strings.HasPrefix(got, "2 4 ") || !strings.Contains(got, "was removed") {
+		t.Errorf("told %q", got)
+	}
 }
 
 // A restarted process takes the place of its old self.
@@ -256,8 +318,9 @@ func TestPeerThatNeverReads(t *testing.T) {
 		t.Errorf("the loss comes before %q", e[len(e)-1])
 	}
 	for _, p := range a.Stats().Peers {
-		if p.ID == 9 && (p.Dropped == 0 || p.Queued != 0) {
-			t.Errorf("stats are %+v", p)
+		// Each packet is one or the other: what was begun and what is unsent.
+		if p.ID == 9 && (p.Dropped == 0 || p.Queued != 0 || p.PacketsOut+uint64(len(unsent)) != uint64(taken)) {
+			t.Errorf("%d packets taken, %d unsent, stats are %+v", taken, len(unsent), p)
 		}
 	}
 }

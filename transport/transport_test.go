@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -164,13 +165,13 @@ func (s *syncBuffer) lines(with string) (n int) {
 	return n
 }
 
-// hosts gives each test address a host of its own, so that parallel tests and
-// packages don't meet.
+// hosts gives each test address a host of its own, and each process others, so
+// that a port that a test frees isn't taken before it binds it again.
 var hosts atomic.Uint32
 
 func ownHost() string {
-	n := hosts.Add(1)
-	return fmt.Sprintf("127.41.%d.%d", n>>8, n&0xff)
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 64+pid>>8&127, pid&0xff, 1+hosts.Add(1)%250)
 }
 
 type testNode struct {

@@ -209,6 +209,35 @@ func TestCutWrite(t *testing.T) {
 	}
 }
 
+// When a connection ends, all packets of which nothing was written are reported
+// in their order, wherever they were, and then the loss.
+func TestUnsentInOrder(t *testing.T) {
+	n := run(t, Config{}, helloOf(1))
+	m := &manager{peer: newPeer(n.Transport, n.identity(), 2)}
+	w := startWriter(t, 1<<20)
+	w.candidate.hello = greet(2, 1)
+	m.link, m.q = w.link, w.q
+	w.halves.Add(1)
+	go func() { <-w.done; w.halves.Done() }()
+
+	w.q.putPacket(packet{0, make([]byte, chunk)})
+	<-w.s.writes
+	for token := uint64(1); token <= 4; token++ {
+		w.q.putPacket(packet{token, make([]byte, chunk)})
+	}
+	w.s.take <- 1 << 30
+	<-w.s.writes // of 1, while the writer holds 2 to 4
+	w.q.putPacket(packet{5, nil})
+	w.s.take <- 0 // the kernel takes no byte
+	<-w.done
+	m.finish(errReplaced)
+	m.report(false)
+	want := "unsent 2 1, unsent 2 2, unsent 2 3, unsent 2 4, unsent 2 5, lost 2 conn=5 gone=false"
+	if got := strings.Join(n.rec.list(""), ", "); got != want {
+		t.Errorf("calls are %s, want %s", got, want)
+	}
+}
+
 // The queue is bounded by count and by bytes, messages and packets each, and one
 // thing larger than the limit still gets through.
 func TestQueueBounds(t *testing.T) {
