@@ -292,21 +292,26 @@ func (c *Client) leave(l *link) {
 // retries says when to try again. One belongs to one call.
 type retries struct {
 	c       *Client
-	n       int
+	most    time.Duration // of the next pause
 	started time.Time     // of the attempt under way
 	longest time.Duration // of the attempts so far
 }
 
-func (c *Client) retry() *retries { return &retries{c: c, started: time.Now()} }
+func (c *Client) retry() *retries {
+	return &retries{c: c, most: min(c.cfg.BackoffMin, c.cfg.BackoffMax), started: time.Now()}
+}
 
 // again waits before the next try, at random up to a bound that doubles. It tells
 // whether there is one. settled: nothing of what was tried may still take effect.
 // Then a try that would end in the middle, and leave its outcome unknown, is not begun.
 func (r *retries) again(ctx context.Context, settled bool) bool {
 	r.longest = max(r.longest, time.Since(r.started))
-	cfg := &r.c.cfg
-	pause := rand.N(min(cfg.BackoffMax, cfg.BackoffMin<<min(r.n, 16))) + 1
-	r.n++
+	pause := rand.N(r.most) + 1
+	if most := r.c.cfg.BackoffMax; r.most < most/2 {
+		r.most *= 2
+	} else {
+		r.most = most
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		if settled && pause+r.longest >= left {

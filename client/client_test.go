@@ -385,6 +385,9 @@ func TestAbandonedSessionIsNotUsedAgain(t *testing.T) {
 	m.Before = func(r node.Request) *node.Reply {
 		var c statemachine.Command
 		if c.Decode(r.Data) != nil || c.Op != statemachine.OpOnce {
+			if c.Op == statemachine.OpSessionClose { // the session stays open
+				return &node.Reply{Outcome: node.NotApplied, Err: node.ErrBusy}
+			}
 			return nil
 		}
 		sessions.Store(c.Num, true)

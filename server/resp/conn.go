@@ -35,9 +35,9 @@ type conn struct {
 
 	req   request
 	batch []node.Request
-	slots []slot         // of the batch, and of what is answered here
-	arena []byte         // of the data of the batch
-	next  uint64         // number of the first slot in slots
+	slots []slot // of the batch, and of what is answered here
+	arena []byte // of the data of the batch
+	next  uint64 // number of the first slot in slots
 
 	room, bytes, perRead int // what may still be added before the ring must be asked
 

@@ -78,6 +78,23 @@ func TestRing(t *testing.T) {
 	})
 }
 
+// A read is charged with what replies were like lately, until its own is there.
+func TestReadsAreChargedBeforeTheirReplies(t *testing.T) {
+	r := newRing(100, 6400)
+	r.add([]slot{{read: true, bytes: 10}, {read: true, bytes: 10}, {bytes: 10}})
+	if _, bytes, per := r.credit(); per != 100 || bytes != 6400-30-200 {
+		t.Errorf("two reads open: %d bytes left at %d a read", bytes, per)
+	}
+	r.fill([]node.Reply{{Slot: 0, Result: make([]byte, 300)}})
+	if _, bytes, _ := r.credit(); bytes != 6400-30-100-300 {
+		t.Errorf("one of them answered: %d bytes left", bytes)
+	}
+	r.take(make([]slot, 5))
+	if _, bytes, per := r.credit(); per != 300 || bytes != 6400-20-300 {
+		t.Errorf("and sent: %d bytes left at %d a read", bytes, per)
+	}
+}
+
 func BenchmarkRing(b *testing.B) {
 	r := newRing(4096, 64<<20)
 	batch := make([]slot, 16)
