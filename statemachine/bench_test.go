@@ -77,14 +77,13 @@ func BenchmarkApplyNewKey(b *testing.B) {
 func BenchmarkApplyOnce(b *testing.B) {
 	r := newRig(b)
 	r.do(cmd(OpSessionOpen))
-	inner := cmd(OpSet, "key:000000000001", string(make([]byte, 256)))
+	c := once(1, 0, cmd(OpSet, "key:000000000001", string(make([]byte, 256))))
 	e := r.entry(nil)
 	var out []byte
-	seq := uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
-		seq++
-		e.Data = AppendCommand(e.Data[:0], once(1, seq, inner))
+		c.Seq++
+		e.Data = AppendCommand(e.Data[:0], c)
 		out = r.m.Apply(e, out[:0])
 		e.Index++
 	}
