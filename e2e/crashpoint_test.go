@@ -64,9 +64,11 @@ func TestCrashPoints(t *testing.T) {
 					code, _, err := n.Get(t.Context(), "/readyz")
 					return n.Pid() == 0 || err == nil && code == 200, nil
 				})
-				a.run(t, n, 150)
-				if n.Pid() == 0 {
+				if !a.run(t, n, 150) {
 					died++
+					if _, err := n.Wait(deadline(t)); err != nil {
+						t.Fatalf("the connection broke, but the node lives: %v", err)
+					}
 				}
 				n.Kill()
 				fault = ""

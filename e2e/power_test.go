@@ -63,12 +63,12 @@ type acker struct {
 	acked int // keys 1 to acked have been acknowledged
 }
 
-// run writes until the connection breaks or most keys are written.
-func (a *acker) run(t *testing.T, n *selftest.Node, most int) {
+// run writes until most keys are written, or returns false when the connection breaks.
+func (a *acker) run(t *testing.T, n *selftest.Node, most int) bool {
 	t.Helper()
 	conn, err := selftest.Dial(t.Context(), n.Client)
 	if err != nil {
-		return // it died before it listened
+		return false // it died before it listened
 	}
 	defer conn.Close()
 	for range most {
@@ -79,10 +79,11 @@ func (a *acker) run(t *testing.T, n *selftest.Node, most int) {
 			if errors.As(err, &reply) {
 				t.Errorf("SET answered %v", reply)
 			}
-			return
+			return false
 		}
 		a.acked++
 	}
+	return true
 }
 
 // lost lists the acknowledged keys that are not there. The node must serve.

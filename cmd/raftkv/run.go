@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/httpapi"
 	"github.com/raftkv/raftkv/server/resp"
 )
@@ -187,7 +189,30 @@ func (d *daemon) checkSpace() {
 		return
 	}
 	free := st.Bavail * uint64(st.Bsize)
-	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes), free < uint64(d.cfg.Disk.ReserveBytes))
+	full := free < uint64(d.cfg.Disk.ReserveBytes)
+	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes), full)
+	if full {
+		d.leaveLead()
+	}
+}
+
+// leaveLead hands leadership to a voter with room on its disk: a leader without
+// any could take no writes, though the others could.
+func (d *daemon) leaveLead() {
+	s := d.node.Status()
+	if s.Leader != s.ID || s.Role != raft.Leader.String() {
+		return
+	}
+	roomy := slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool {
+		return m.ID != s.ID && !m.Learner && m.Active && !m.Full
+	})
+	if !roomy {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), watchEvery)
+	defer cancel()
+	err := d.node.Transfer(ctx, raft.None) // it picks one with room
+	d.log.Warn("the disk is full; handing leadership to a node with room", "error", err)
 }
 
 // checkProgress pets the supervisor's watchdog while loop and disk get on, and
