@@ -22,7 +22,6 @@ import (
 type link struct {
 	nc       net.Conn
 	endpoint string
-	max      resp.ReplyLimits
 
 	queue  chan *call
 	flight chan *call
