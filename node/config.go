@@ -69,6 +69,11 @@ type Config struct {
 	// low. Nil: none does.
 	Frees func(cmd []byte) bool
 
+	// Check tells whether this binary knows a command. Those of other nodes, which
+	// may be newer, are checked before they enter the log: a committed one that a node doesn't
+	// know ends it. Nil: no check.
+	Check func(cmd []byte) error
+
 	// Committed, if set, is told the newest committed configuration: at start, and
 	// whenever it changes. It is called on the loop, before Network.SetMembers, and must not block.
 	Committed func(raft.Configuration)

@@ -255,3 +255,24 @@ func FuzzPacket(f *testing.F) {
 		}
 	})
 }
+
+// A command that the leader's binary doesn't know must not enter the log: every
+// node like the leader would have to stop at it.
+func TestUnknownForwardIsRefused(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) {
+		cfg.Check = func(cmd []byte) error {
+			if string(cmd) == "new" {
+				return errors.New("unknown operation")
+			}
+			return nil
+		}
+	})
+	c.elect(1)
+	k := c.host(2).client()
+	k.submit("new")
+	c.settle()
+	k.want("not applied|")
+	k.submit("old")
+	c.settle()
+	k.want("not applied||ok old")
+}

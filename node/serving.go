@@ -164,8 +164,8 @@ func (r *Replica) proposeForward(f *served, cmds [][]byte) {
 	deadline := r.tick + uint64(r.cfg.RequestTicks)
 	for k, cmd := range cmds {
 		var id raft.EntryID
-		err := ErrNoSpace
-		if !r.spared(cmd) {
+		err := r.mayServe(cmd)
+		if err == nil {
 			id, err = r.core.Propose(cmd, r.clock.now)
 		}
 		if errors.Is(err, raft.ErrNoSpace) {
@@ -180,6 +180,19 @@ func (r *Replica) proposeForward(f *served, cmds [][]byte) {
 		r.tickets.add(id, op{served: f, k: k, deadline: deadline})
 		r.metrics.Served.Add(1)
 	}
+}
+
+// mayServe tells why another node's command can't be proposed here.
+func (r *Replica) mayServe(cmd []byte) error {
+	if r.cfg.Check != nil {
+		if err := r.cfg.Check(cmd); err != nil {
+			return err
+		}
+	}
+	if r.spared(cmd) {
+		return ErrNoSpace
+	}
+	return nil
 }
 
 // servedOne notes the outcome of one command of a forward; the last one answers it.

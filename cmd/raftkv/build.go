@@ -285,7 +285,7 @@ func (d *daemon) nodeConfig() node.Config {
 	nc.StepBytes = int(c.Snapshot.StepBytes)
 	nc.Fatal = d.fatal
 	nc.Committed = d.onCommitted
-	nc.Frees = statemachine.Frees
+	nc.Frees, nc.Check = statemachine.Frees, statemachine.Check
 	nc.Raft = raft.Config{
 		ID: d.id.ID(), Boot: random(), Seed: random(),
 		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks,
