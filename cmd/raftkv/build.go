@@ -74,6 +74,9 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 	if err := d.serveHTTP(); err != nil {
 		return err
 	}
+	if err := d.waitForSpace(ctx); err != nil {
+		return nil // asked to stop before there was a node
+	}
 	d.say("waiting for the other nodes")
 	if err := d.bootstrap(ctx); err != nil {
 		if ctx.Err() != nil {

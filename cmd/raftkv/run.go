@@ -181,14 +181,52 @@ func (d *daemon) statusLine() string {
 
 func notifyStatus(s string) { _, _ = systemd.SdNotify(false, "STATUS="+s) }
 
-// checkSpace tells the node when the disk is nearly full, before a write fails for it.
-func (d *daemon) checkSpace() {
+// startBytes is the free space that a start needs at least: for the fence, a vote,
+// the no-op of a term, and what a file system takes for itself.
+const startBytes = 256 << 10
+
+// waitForSpace waits until the node can start at all. Without it a full disk would
+// end every start in the middle, again and again. It fails when ctx ends.
+func (d *daemon) waitForSpace(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for waits := false; ; waits = true {
+		free, err := d.freeSpace()
+		if err != nil {
+			d.log.Warn("free space is not known", "error", err)
+			return nil
+		}
+		if free >= startBytes {
+			return nil
+		}
+		if !waits {
+			d.say("waiting for disk space: free some in " + d.cfg.Node.DataDir)
+			d.log.Error("the disk is full; waiting until there is space", "free", free, "need", startBytes, "dir", d.cfg.Node.DataDir)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// freeSpace is how many bytes this process may still write to the data directory.
+func (d *daemon) freeSpace() (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.cfg.Node.DataDir, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}
+
+// checkSpace tells the node when the disk is nearly full, before a write fails for it.
+func (d *daemon) checkSpace() {
+	free, err := d.freeSpace()
+	if err != nil {
 		d.log.Warn("free space is not known", "error", err)
 		return
 	}
-	free := st.Bavail * uint64(st.Bsize)
 	full := free < uint64(d.cfg.Disk.ReserveBytes)
 	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes), full)
 	if full {
