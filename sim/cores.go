@@ -59,6 +59,7 @@ type host struct {
 	disk    bool // an event for its oldest write is under way
 	slow    int  // its disk is slow until then
 	hung    int  // its disk does nothing until then
+	starved int  // its ticker does nothing until then: an old leader does not notice that it is alone
 	dirty   bool // had input since the last Flush
 	apply   bool // an event for its queue is under way
 	fetch   bool
@@ -292,8 +293,10 @@ func (w *world) tickLoop(h *host, run int) {
 		if h.run != run || h.away {
 			return
 		}
-		w.Tick(h.n)
-		w.flush(h)
+		if w.now >= h.starved {
+			w.Tick(h.n)
+			w.flush(h)
+		}
 		w.tickLoop(h, run)
 	})
 }
@@ -330,7 +333,7 @@ func (w *world) client() {
 		defer w.after(1+w.rand.IntN(w.plan.clientPause), w.client)
 	}
 	h := w.someHost()
-	if l := w.Leader(); l != nil && w.rand.IntN(8) > 0 {
+	if l := w.someLeader(); l != nil && w.rand.IntN(8) > 0 {
 		h = w.hosts[l.ID]
 	}
 	if h == nil || h.away {
@@ -347,6 +350,23 @@ func (w *world) client() {
 	w.touched(h)
 }
 
+// someLeader is a node that believes it leads; mostly the one of the highest term.
+func (w *world) someLeader() *rafttest.Node {
+	if w.rand.IntN(2) == 0 {
+		return w.Leader()
+	}
+	var ls []*rafttest.Node
+	for _, n := range w.Nodes {
+		if n.Core != nil && n.Core.Role() == raft.Leader {
+			ls = append(ls, n)
+		}
+	}
+	if len(ls) == 0 {
+		return nil
+	}
+	return ls[w.rand.IntN(len(ls))]
+}
+
 // someHost is any node, up or not.
 func (w *world) someHost() *host {
 	n := w.Nodes[w.rand.IntN(len(w.Nodes))]
@@ -360,7 +380,7 @@ func (w *world) heal() {
 	clear(w.blocked)
 	for _, n := range slices.Clone(w.Nodes) {
 		h := w.hosts[n.ID]
-		h.slow, h.hung = 0, min(h.hung, w.now)
+		h.slow, h.starved, h.hung = 0, 0, min(h.hung, w.now)
 		if h.away {
 			w.restart(h)
 		}

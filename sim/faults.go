@@ -41,9 +41,26 @@ func allFaults() []fault {
 		{"crash-all", (*world).crashAll},
 		{"cut-one", (*world).cutOne},
 		{"cut-pair", (*world).cutPair},
+		{"cut-leader", (*world).cutLeader},
+		{"crash-leader", func(w *world) {
+			if l := w.someLeader(); l != nil {
+				w.crash(w.hosts[l.ID])
+			}
+		}},
 		{"mend", func(w *world) { clear(w.blocked) }},
 		{"slow-disk", func(w *world) { w.someHost().slow = w.now + w.rand.IntN(3*second) }},
 		{"hung-disk", func(w *world) { w.someHost().hung = w.now + w.rand.IntN(4*second) }},
+		{"starve", func(w *world) {
+			if l := w.Leader(); l != nil {
+				w.hosts[l.ID].starved = w.now + w.rand.IntN(3*second)
+			}
+		}},
+		{"starve-and-cut-leader", func(w *world) {
+			if l := w.Leader(); l != nil {
+				w.hosts[l.ID].starved = w.now + w.rand.IntN(3*second)
+				w.cutLeader()
+			}
+		}},
 		{"transfer", (*world).transfer},
 		{"snapshot", (*world).snapshot},
 		{"snapshot", (*world).snapshot},
@@ -166,6 +183,30 @@ func (w *world) cutOne() {
 	}
 }
 
+// cutLeader leaves a leader alone, or with one other, while it still takes proposals and reads.
+func (w *world) cutLeader() {
+	l := w.Leader()
+	if l == nil {
+		return
+	}
+	friend := l.ID
+	if w.rand.IntN(2) == 0 {
+		friend = w.someHost().n.ID
+	}
+	for _, o := range w.Nodes {
+		if o.ID != friend {
+			w.blocked[[2]raft.NodeID{l.ID, o.ID}] = true
+			w.blocked[[2]raft.NodeID{o.ID, l.ID}] = true
+		}
+	}
+	w.after(w.rand.IntN(3*second), func() {
+		for _, o := range w.Nodes {
+			delete(w.blocked, [2]raft.NodeID{l.ID, o.ID})
+			delete(w.blocked, [2]raft.NodeID{o.ID, l.ID})
+		}
+	})
+}
+
 func (w *world) cutPair() {
 	w.blocked[[2]raft.NodeID{w.someHost().n.ID, w.someHost().n.ID}] = true
 }
@@ -206,7 +247,7 @@ func (w *world) full() {
 
 // change asks some leader for a random change of membership.
 func (w *world) change() {
-	l := w.Leader()
+	l := w.someLeader()
 	if l == nil {
 		return
 	}
