@@ -16,7 +16,7 @@ var (
 
 // No seed may break a promise of Raft, and every one must come back to life.
 func TestCores(t *testing.T) {
-	seeds := uint64(150)
+	seeds := uint64(100)
 	if testenv.Full() {
 		seeds = 5000
 	}
