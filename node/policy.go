@@ -215,6 +215,7 @@ func (r *Replica) onFetched(ev Fetched) {
 		f.failures++
 		f.notAt = r.tick + uint64(r.cfg.SnapshotRetryTicks)<<min(f.failures-1, 6)
 		r.metrics.FetchErrors.Add(1)
+		r.core.Fetching(raft.EntryID{}, 0) // the leader must not believe that it goes on
 		r.log.Warn("a snapshot could not be fetched; it will be tried again", "last", ev.Meta.Last.String(), "error", ev.Err)
 		return
 	}

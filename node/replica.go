@@ -31,6 +31,7 @@ type Replica struct {
 	lastTime   raft.Time
 	space      Space
 	fencedFor  uint64 // highest seq that a peer heard and this disk doesn't know
+	forgiven   uint64 // up to here what peers heard is explained by the one write that a fenced disk forgot
 	membership raft.Configuration
 
 	// The applier.
@@ -94,6 +95,9 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 		lastTime: durable.Snapshot.Time,
 		bootAt:   durable.State.Commit,
 		nextRead: 1,
+	}
+	if durable.Fence == raft.FenceOneBack {
+		r.forgiven = durable.Seq + 1
 	}
 	r.timeEntry.command = tick
 	r.snap.meta = durable.Snapshot
@@ -286,7 +290,7 @@ func (r *Replica) setMembers(c raft.Configuration) {
 }
 
 func (r *Replica) onHeard(ev Heard) {
-	if ev.Seq <= r.wrote || ev.Seq <= r.fencedFor {
+	if ev.Seq <= r.wrote || ev.Seq <= r.fencedFor || ev.Seq <= r.forgiven {
 		return
 	}
 	r.fencedFor = ev.Seq

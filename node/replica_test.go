@@ -455,3 +455,25 @@ func TestStatus(t *testing.T) {
 		t.Errorf("members %+v", s.Members)
 	}
 }
+
+// A disk that went one write back knows one Seq less than the peers heard. That
+// is what its fence is for, and no reason for the one that never lifts.
+func TestOneWriteBackIsNotAnOlderCopy(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect(1)
+	c.settle()
+	f := c.host(3)
+	heard := f.disk.Seq
+	f.disk.Seq, f.disk.Fence = heard-1, raft.FenceOneBack
+	f.restart()
+	f.r.Handle(Heard{Peer: 1, Seq: heard})
+	f.r.Flush()
+	if got := f.r.core.Status().Fence; got == raft.FenceForever {
+		t.Error("fenced for ever by the write that the fence is about")
+	}
+	f.r.Handle(Heard{Peer: 1, Seq: heard + 1})
+	f.r.Flush()
+	if got := f.r.core.Status().Fence; got != raft.FenceForever {
+		t.Errorf("fence %d after a peer heard of two writes that are gone, want for ever", got)
+	}
+}
