@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,7 +108,12 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // loop is the owner of the Replica.
-func (n *Node) loop(ctx context.Context) error {
+func (n *Node) loop(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked("the loop", p)
+		}
+	}()
 	empty := &batch{}
 	for {
 		select {
@@ -138,6 +144,19 @@ func (n *Node) loop(ctx context.Context) error {
 		}
 		b.reset()
 		n.loopAt.Store(int64(n.since()))
+	}
+}
+
+// panicked makes an error of a panic, so that the process ends with a line in
+// its log and an exit code of its own. Nothing goes on behind it.
+func panicked(what string, p any) error {
+	return fmt.Errorf("%s panicked: %v\n%s", what, p, debug.Stack())
+}
+
+// caught ends the node when the goroutine that defers it panics.
+func (w *workers) caught(what string) {
+	if p := recover(); p != nil {
+		w.Fatal(panicked(what, p))
 	}
 }
 
@@ -177,6 +196,7 @@ func (n *Node) stopWorkers() error {
 // runDisk writes to the store, one Write after the other.
 func (w *workers) runDisk() {
 	defer w.disk.Done()
+	defer w.caught("the writer of the log")
 	for x := range w.writes {
 		from := w.n.since()
 		w.n.diskSince.Store(max(1, int64(from)))
@@ -194,8 +214,8 @@ func (w *workers) runDisk() {
 // runApplier works jobs off, and encodes a frozen view between them.
 func (w *workers) runApplier() {
 	defer w.all.Done()
+	defer w.caught("the applier")
 	a := w.n.applier
-	defer a.Stop()
 	for {
 		var j *Job
 		var ok bool
@@ -212,6 +232,7 @@ func (w *workers) runApplier() {
 			}
 		}
 		if !ok {
+			a.Stop()
 			return
 		}
 		a.Do(j)
@@ -224,6 +245,7 @@ func (w *workers) runApplier() {
 // runSaver writes snapshots to files.
 func (w *workers) runSaver() {
 	defer w.all.Done()
+	defer w.caught("the saver of snapshots")
 	for {
 		select {
 		case s := <-w.saves:
@@ -259,6 +281,7 @@ func (w *workers) nextPart(s *save) ([]byte, error) {
 // runFetcher fetches snapshots of other nodes.
 func (w *workers) runFetcher() {
 	defer w.all.Done()
+	defer w.caught("the fetcher of snapshots")
 	for {
 		select {
 		case f := <-w.fetches:

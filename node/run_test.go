@@ -336,6 +336,24 @@ func TestFailedWriteIsFatal(t *testing.T) {
 	})
 }
 
+// A panic of the machine ends Run with an error that names the entry (PC-15):
+// the process can say so and choose its exit code.
+func TestPanicIsFatal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newParty(t, 1, nil)
+		k := p.leader().caller()
+		k.do(t, Write, "a")
+		p.m[1].poison = "bad"
+		if err := k.conn.Submit(context.Background(), []Request{{Data: []byte("bad")}}); err != nil {
+			t.Fatal(err)
+		}
+		err := <-p.ended[1]
+		if err == nil || errors.Is(err, ErrStore) || !strings.Contains(err.Error(), "the applier panicked: apply entry 1/3: poison") {
+			t.Errorf("Run returned %.200v", err)
+		}
+	})
+}
+
 // While a disk hangs the loop goes on, a watchdog sees it, and Run doesn't wait
 // for it for ever.
 func TestHungDisk(t *testing.T) {

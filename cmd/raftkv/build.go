@@ -306,12 +306,16 @@ func random() uint64 {
 	return cmp.Or(binary.LittleEndian.Uint64(b[:]), 1)
 }
 
-// fatal is called when the store failed: what the disk holds is unknown, and
-// only a new process that reads it again may tell. Nothing is closed.
+// fatal is called when the node must not go on. When the store failed, what the
+// disk holds is unknown, and only a new process that reads it again may tell. Nothing is closed.
 func (d *daemon) fatal(err error) {
-	d.log.Error("the disk failed; ending at once, a restart finds out what it holds: "+err.Error(), "code", int(exitDisk))
+	code, what := exitInternal, "ending at once: "
+	if errors.Is(err, node.ErrStore) {
+		code, what = exitDisk, "the disk failed; ending at once, a restart finds out what it holds: "
+	}
+	d.log.Error(what+err.Error(), "code", int(code), "meaning", code.String())
 	d.flush()
-	os.Exit(int(exitDisk))
+	os.Exit(int(code))
 }
 
 // onCommitted notes who belongs to the cluster for good. It runs on the node's loop.
