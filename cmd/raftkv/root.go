@@ -36,6 +36,7 @@ func newRoot() *cobra.Command {
 		inGroup(groupCluster, newStatus()),
 		inGroup(groupCluster, newMember()),
 		inGroup(groupCluster, newTransfer()),
+		inGroup(groupCluster, newData()),
 		newVersion(),
 		newExitCodes(),
 	)
