@@ -221,10 +221,23 @@ func TestOtherListOfVoters(t *testing.T) {
 	if err := os.WriteFile(odd.Config, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Nodes[0].Start(); err != nil {
-		t.Fatal(err)
+	first := c.Nodes[0]
+	for _, n := range []*selftest.Node{first, odd} {
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	ends(t, odd, 69, "voter 2 is n2 at "+c.Host+":5999 here")
+	// Whoever sees it first ends; the other one then waits for it.
+	until(t, "one of the two to end", func() (bool, error) { return first.Pid() == 0 || odd.Pid() == 0, nil })
+	for _, n := range []*selftest.Node{first, odd} {
+		if n.Pid() != 0 {
+			continue
+		}
+		code, err := n.Wait(deadline(t))
+		if last := n.Tail(3); err != nil || code != 69 || !strings.Contains(last, "voter 2 is n2 at") || !strings.Contains(last, c.Host+":5999") {
+			t.Errorf("%s ended with %d, %v; want 69 and what differs:\n%s", n.Name, code, err, last)
+		}
+	}
 }
 
 // command runs raftkv as a person would and returns what it said and its code.

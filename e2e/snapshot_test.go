@@ -157,3 +157,32 @@ func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
 		})
 	}
 }
+
+// A node that lost its snapshots and whose log starts above the leader's newest
+// one has to get a newer one, though nobody writes any more: nothing else could help it.
+func TestLostSnapshotIsNewerThanTheLeaders(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{YAML: "snapshot: {log_entries: 100000, keep_entries: 20}\n"})
+	l, victim := leader(t, c), follower(t, c)
+	fill(t, l, "k", 200)
+	caughtUp(t, victim, l)
+	do(t, victim, "RAFT", "SNAPSHOT") // it alone has one, and drops its log up to there
+	compacted(t, victim, 100)
+	victim.Kill()
+	files, err := filepath.Glob(filepath.Join(victim.Data, "snapshots", "*.snap"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no snapshot to lose: %v", err)
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(t, victim, leader(t, c))
+	if got := do(t, victim, "DBSIZE"); got != "200" {
+		t.Errorf("%s keys, want 200", got)
+	}
+}

@@ -25,6 +25,9 @@ type snapshots struct {
 	saving []func(raft.SnapshotMeta, error) // for the one that is running
 
 	sources []source
+	// lacking is since when a follower without a state has taken none of this
+	// node's snapshots, as a tick; 0 if there is none.
+	lacking uint64
 }
 
 // source is what is known of a follower that fetches from here.
@@ -80,7 +83,7 @@ func (r *Replica) snapshotDue(s raft.Status, fetching bool) bool {
 	if r.tick < p.notAt && len(p.wanted) == 0 || r.handed <= p.meta.Last.Index {
 		return false
 	}
-	if len(p.wanted) > 0 {
+	if len(p.wanted) > 0 || r.lacking(s) {
 		return true
 	}
 	limit := r.cfg.Raft.MaxRetainedBytes
@@ -93,12 +96,29 @@ func (r *Replica) snapshotDue(s raft.Status, fetching bool) bool {
 		s.LogBytes > limit/2 && p.sinceBytes > limit/8
 }
 
+// lacking tells whether a follower lost its state and can't use the newest
+// snapshot here: its log starts above it. Nobody but a newer one helps it,
+// and without writes none would ever be due.
+func (r *Replica) lacking(s raft.Status) bool {
+	p := &r.snap
+	if !slices.ContainsFunc(s.Followers, func(f raft.FollowerStatus) bool {
+		return f.Refetch && f.Active && f.Fetch == raft.EntryID{}
+	}) {
+		p.lacking = 0
+		return false
+	}
+	if p.lacking == 0 {
+		p.lacking = r.tick // the one that is offered may do
+	}
+	return r.tick-p.lacking > uint64(r.cfg.Raft.ElectionTicks)
+}
+
 // freeze lets the applier fix a view of the state.
 func (r *Replica) freeze() {
 	p := &r.snap
 	p.running, p.thawing, p.frozenAt = true, false, r.tick
 	p.saving, p.wanted = p.wanted, nil
-	p.since, p.sinceBytes = 0, 0
+	p.since, p.sinceBytes, p.lacking = 0, 0, 0
 	r.job.freeze = true
 }
 

@@ -33,6 +33,7 @@ type FollowerStatus struct {
 	Fetch   EntryID // the snapshot that it is fetching
 	Fetched uint64  // bytes of it
 	Full    bool
+	Refetch bool // has a log but no state: waits for a snapshot at or above its log's base
 }
 
 // Status is the state of the core, for people.
@@ -47,7 +48,7 @@ func (r *Raft) Status() Status {
 	s.Ready = r.role == Leader && ok && t == r.term || r.role == Follower && r.leader != None && r.sticky()
 	for i := range r.lead.windows {
 		w := &r.lead.windows[i]
-		s.Followers = append(s.Followers, FollowerStatus{w.id, w.match, w.next, w.active(&r.cfg), w.fetch, w.fetched, w.full})
+		s.Followers = append(s.Followers, FollowerStatus{w.id, w.match, w.next, w.active(&r.cfg), w.fetch, w.fetched, w.full, w.refetch})
 	}
 	return s
 }
