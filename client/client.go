@@ -31,6 +31,9 @@ type Config struct {
 	AttemptTimeout time.Duration
 	// DialTimeout bounds connecting to one node. Default 1 s.
 	DialTimeout time.Duration
+	// StatusTimeout is how long Status waits for one node, which answers from memory:
+	// short, so that one that hangs does not make the others' rows old. Default 2 s.
+	StatusTimeout time.Duration
 	// Sessions is how many writes may be under way at once; more wait. Default 64.
 	Sessions int
 	// BackoffMin and BackoffMax bound the pause before a retry, which doubles and is
@@ -52,6 +55,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Timeout, 10*time.Second)
 	def(&c.AttemptTimeout, 6*time.Second)
 	def(&c.DialTimeout, time.Second)
+	def(&c.StatusTimeout, 2*time.Second)
 	def(&c.BackoffMin, 10*time.Millisecond)
 	def(&c.BackoffMax, 500*time.Millisecond)
 	if c.Sessions <= 0 {
@@ -90,7 +94,13 @@ type Client struct {
 func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
 	for _, e := range cfg.Endpoints {
-		if _, _, err := net.SplitHostPort(e); err != nil {
+		_, port, err := net.SplitHostPort(e)
+		if n := 0; err == nil {
+			if n, err = net.LookupPort("tcp", port); err == nil && n == 0 {
+				err = fmt.Errorf("port %q", port)
+			}
+		}
+		if err != nil {
 			return nil, fmt.Errorf("endpoint %q is not host:port: %w", e, err)
 		}
 	}
@@ -227,7 +237,7 @@ func (c *Client) current() *link {
 // dial connects to one endpoint and makes sure that it belongs to the cluster that
 // this client has talked to: a session of one cluster must never meet another.
 func (c *Client) dial(ctx context.Context, endpoint string) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.DialTimeout, fmt.Errorf("no answer from %s within %v", endpoint, c.cfg.DialTimeout))
 	defer cancel()
 	nc, err := c.cfg.Dial(ctx, endpoint)
 	if err != nil {
@@ -352,11 +362,11 @@ func (c *Client) read(ctx context.Context, op string, req []byte) (resp.Value, e
 			err = e
 		}
 		if ctx.Err() != nil {
-			return v, ended(ctx, op, ErrNotApplied, last, err)
+			return v, ended(ctx, op, ErrNotApplied, last, err).ofRead()
 		}
 		last = err
 		if !tries.again(ctx, true) {
-			return v, ended(ctx, op, ErrNotApplied, last, nil)
+			return v, ended(ctx, op, ErrNotApplied, last, nil).ofRead()
 		}
 	}
 }
@@ -365,7 +375,7 @@ var errNoTime = errors.New("no time for another try")
 
 // ended is the error of a call that has no time left: with its outcome, and the
 // last thing that went wrong.
-func ended(ctx context.Context, op string, kind, last, err error) error {
+func ended(ctx context.Context, op string, kind, last, err error) *callError {
 	cause := context.Cause(ctx)
 	if cause == nil {
 		cause = errNoTime
@@ -379,8 +389,14 @@ func ended(ctx context.Context, op string, kind, last, err error) error {
 	if kind == ErrNotApplied && (errors.As(last, &e) && judge(e) == elsewhere || errors.As(last, &u)) {
 		kinds = append(kinds, ErrNoLeader)
 	}
-	if last != nil {
+	if errors.Is(cause, context.DeadlineExceeded) {
+		cause = &lateError{cause}
+	}
+	switch {
+	case last != nil && cause == errNoTime:
+		cause = last // it says more
+	case last != nil:
 		cause = fmt.Errorf("%w; last: %w", cause, last)
 	}
-	return &callError{op, kinds, cause}
+	return &callError{op: op, kinds: kinds, cause: cause}
 }

@@ -312,8 +312,8 @@ func TestNobodyThere(t *testing.T) {
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := c.Get(ctx, "a"); !errors.Is(err, client.ErrNoLeader) {
-		t.Errorf("get: %v", err)
+	if _, err := c.Get(ctx, "a"); !errors.Is(err, client.ErrNoLeader) || strings.Contains(err.Error(), "applied") {
+		t.Errorf("get: %v", err) // a read is never applied
 	}
 	rows, err := c.Status(t.Context())
 	if !errors.Is(err, client.ErrNoLeader) || len(rows) != 1 || rows[0].Error == "" || rows[0].Endpoint != ln.Addr().String() {
@@ -587,6 +587,23 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// One node that hangs must not hold up what the others say.
+func TestStatusDoesNotWaitForAFrozenNode(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	m := resptest.NewMemory()
+	at := start(t, m)
+	m.SetStatus(func(s *node.Status) { s.Members[0].Client = at })
+	c := dial(t, client.Config{Endpoints: []string{at, ln.Addr().String()}, Timeout: 5 * time.Second, StatusTimeout: 20 * time.Millisecond})
+	rows, err := c.Status(t.Context())
+	if err != nil || len(rows) != 2 || rows[0].Error != "" || rows[1].Error != "no answer within 20ms" {
+		t.Errorf("%+v %v", rows, err)
+	}
+}
+
 // A change goes to the leader, wherever the client is connected, and its answers are told apart.
 func TestChangesGoToTheLeader(t *testing.T) {
 	leader := resptest.NewMemory()
@@ -623,8 +640,26 @@ func TestChangesGoToTheLeader(t *testing.T) {
 	}
 }
 
+// What can't be reached whatever happens is told at once.
 func TestBadEndpoint(t *testing.T) {
-	if _, err := client.New(client.Config{Endpoints: []string{"nonsense"}}); err == nil {
-		t.Error("taken")
+	for _, e := range []string{"nonsense", "h:", "h:99999", "h:x y"} {
+		if _, err := client.New(client.Config{Endpoints: []string{e}}); err == nil {
+			t.Errorf("%q is taken", e)
+		}
+	}
+}
+
+// A call that ended for lack of time says so in words, and for errors.Is.
+func TestLateCall(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c := dial(t, client.Config{Endpoints: []string{ln.Addr().String()}})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := c.Put(ctx, "a", nil); !errors.Is(err, context.DeadlineExceeded) || err.Error() != `put "a": surely not applied: no answer in time` {
+		t.Error(err)
 	}
 }

@@ -42,17 +42,32 @@ type callError struct {
 	op    string
 	kinds []error // ErrNotApplied or ErrUnknown, perhaps ErrNoLeader
 	cause error
+	read  bool // it could do nothing anyway: the text doesn't say so
+}
+
+func (e *callError) ofRead() *callError {
+	e.read = true
+	return e
 }
 
 // Error names the first kind only: the others say the same less exactly.
 func (e *callError) Error() string {
-	if e.cause == nil {
+	switch {
+	case e.cause == nil:
 		return fmt.Sprintf("%s: %v", e.op, e.kinds[0])
+	case e.read:
+		return fmt.Sprintf("%s: %v", e.op, e.cause)
 	}
 	return fmt.Sprintf("%s: %v: %v", e.op, e.kinds[0], e.cause)
 }
 
 func (e *callError) Unwrap() []error { return append(e.kinds[:len(e.kinds):len(e.kinds)], e.cause) }
+
+// lateError is context.DeadlineExceeded in words.
+type lateError struct{ err error }
+
+func (e *lateError) Error() string { return "no answer in time" }
+func (e *lateError) Unwrap() error { return e.err }
 
 // verdict is what one attempt tells about going on.
 type verdict uint8

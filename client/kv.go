@@ -222,7 +222,7 @@ func (c *Client) Do(ctx context.Context, args ...string) (resp.Value, error) {
 	case errors.As(err, &u):
 		kinds = append(kinds, ErrNoLeader)
 	}
-	return v, &callError{op, kinds, err}
+	return v, &callError{op: op, kinds: kinds, cause: err}
 }
 
 // number is the reply of a command that answers a number.

@@ -68,7 +68,7 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 	defer done()
 	s, err := c.acquire(ctx)
 	if err != nil {
-		return resp.Value{}, &callError{op, []error{ErrNotApplied}, err}
+		return resp.Value{}, &callError{op: op, kinds: []error{ErrNotApplied}, cause: err}
 	}
 	var last error
 	maybe := false // an earlier attempt may have run, or may yet
@@ -93,16 +93,16 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 			case expired:
 				*s = session{}
 				if maybe {
-					return v, &callError{op, []error{ErrUnknown}, e}
+					return v, &callError{op: op, kinds: []error{ErrUnknown}, cause: e}
 				}
 			case gap:
 				*s = session{}
 				if maybe {
-					return v, &callError{op, []error{ErrUnknown}, e}
+					return v, &callError{op: op, kinds: []error{ErrUnknown}, cause: e}
 				}
 			case refused:
 				if !maybe {
-					return v, &callError{op, []error{ErrNotApplied}, e}
+					return v, &callError{op: op, kinds: []error{ErrNotApplied}, cause: e}
 				}
 			case forgotten:
 				s.last++
@@ -111,7 +111,7 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 				// Most such errors are given before the log, some are results.
 				s.doubt = true
 				if maybe && e.Code() == "SEQREUSED" {
-					return v, &callError{op, []error{ErrUnknown}, e}
+					return v, &callError{op: op, kinds: []error{ErrUnknown}, cause: e}
 				}
 				return v, fmt.Errorf("%s: %w", op, e)
 			}

@@ -60,7 +60,7 @@ func (c *Client) Status(ctx context.Context) ([]NodeStatus, error) {
 	rows := c.askAll(ctx, c.cfg.Endpoints)
 	i := slices.IndexFunc(rows, func(r NodeStatus) bool { return r.Error == "" })
 	if i < 0 {
-		return rows, &callError{"status", []error{ErrNotApplied, ErrNoLeader}, errors.New("no node can be reached")}
+		return rows, (&callError{op: "status", kinds: []error{ErrNotApplied, ErrNoLeader}, cause: errors.New("no node can be reached")}).ofRead()
 	}
 	cluster := rows[i].Cluster
 	best := rows[i]
@@ -121,6 +121,9 @@ func (c *Client) askAll(ctx context.Context, endpoints []string) []NodeStatus {
 
 func (c *Client) askOne(ctx context.Context, endpoint string) NodeStatus {
 	s := NodeStatus{}
+	silent := fmt.Errorf("no answer within %v", c.cfg.StatusTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.StatusTimeout, silent)
+	defer cancel()
 	v, err := c.once(ctx, endpoint, resp.AppendRequest(nil, "RAFT", "STATUS"))
 	switch {
 	case err != nil:
@@ -133,6 +136,9 @@ func (c *Client) askOne(ctx context.Context, endpoint string) NodeStatus {
 	}
 	s.Endpoint = endpoint
 	if err != nil {
+		if ctx.Err() != nil && context.Cause(ctx) == silent {
+			err = silent // rather than what dialling makes of it
+		}
 		s.Error = err.Error()
 	}
 	return s
@@ -225,14 +231,14 @@ func (c *Client) change(ctx context.Context, op string, dryRun bool, args ...str
 				c.leave(l)
 			case j == again:
 			case j == unclear:
-				return "", &callError{op, []error{ErrUnknown}, e}
+				return "", &callError{op: op, kinds: []error{ErrUnknown}, cause: e}
 			case j == refused:
-				return "", &callError{op, []error{ErrNotApplied}, e}
+				return "", &callError{op: op, kinds: []error{ErrNotApplied}, cause: e}
 			default:
 				return "", fmt.Errorf("%s: %w", op, e)
 			}
 		case sent:
-			return "", &callError{op, []error{ErrUnknown}, err}
+			return "", &callError{op: op, kinds: []error{ErrUnknown}, cause: err}
 		}
 		if ctx.Err() == nil {
 			last = err
