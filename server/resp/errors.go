@@ -74,8 +74,15 @@ func adminText(err error, st node.Status) string {
 			return fmt.Sprintf("%s %v; look at the members before trying again", unknownPrefix, err)
 		}
 	}
-	if _, ok := errors.AsType[*raft.ChangeError](err); ok {
-		return refusedPrefix + " " + err.Error()
+	if e, ok := errors.AsType[*raft.ChangeError](err); ok {
+		// People know a node by its name. The same error refuses transfers.
+		who, id := fmt.Sprintf("node %v", e.ID), e.ID.String()
+		for _, m := range st.Members {
+			if m.ID == id {
+				who = m.Name
+			}
+		}
+		return fmt.Sprintf("%s %s: %s", refusedPrefix, who, e.Reason)
 	}
 	if _, ok := errors.AsType[*raft.NotLeaderError](err); ok {
 		if m, ok := leaderOf(&st); ok {

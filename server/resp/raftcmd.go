@@ -26,7 +26,7 @@ func raftCommands() []command {
 				summary: "Add a learner, make it a voter, or remove a member; DRYRUN only says what would happen", local: member},
 			{name: "transfer", arity: -2, flags: admin, cost: "waits for the cluster", syntax: "[name]",
 				summary: "Hand leadership to a node, or to the best one", local: transfer},
-			{name: "snapshot", arity: 2, flags: admin, cost: "O(n) in the state", summary: "Write a snapshot now",
+			{name: "snapshot", arity: 2, flags: admin, cost: "O(n) in the state", summary: "Write a snapshot of this node now",
 				local: func(c *conn, _ [][]byte) {
 					c.admin(func(ctx context.Context, a Admin) (string, error) { return a.Snapshot(ctx) })
 				}},

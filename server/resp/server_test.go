@@ -553,7 +553,8 @@ func TestAnswersToChanges(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&raft.ChangeError{ID: 7, Reason: "it is behind"}, "REFUSED membership change of node 7: it is behind"},
+		{&raft.ChangeError{ID: 7, Reason: "it is behind"}, "REFUSED node 7: it is behind"},
+		{fmt.Errorf("change: %w", &raft.ChangeError{ID: 2, Reason: "it leads already"}), "REFUSED n2: it leads already"},
 		{&raft.NotLeaderError{Leader: 2}, "NOTLEADER 127.0.0.1:5002 this node doesn't lead, n2 does"},
 		{node.ErrNoLeader, "CLUSTERDOWN no leader at present; try again"},
 		{raft.ErrPending, "TRYAGAIN another membership change is pending"},
