@@ -192,11 +192,10 @@ type cluster struct {
 	packets []packet
 	wall    raft.Time
 
-	cut       func(from, to raft.NodeID) bool // messages and packets that get lost
-	refuse    func(from, to raft.NodeID) bool // SendPacket says so
-	standing  raft.NodeID                     // if set, only it asks for votes
-	hold      bool                            // packets stay under way
-	delivered int
+	cut      func(from, to raft.NodeID) bool // messages and packets that get lost
+	refuse   func(from, to raft.NodeID) bool // SendPacket says so
+	standing raft.NodeID                     // if set, only it asks for votes
+	hold     bool                            // packets stay under way
 }
 
 func testConfig(id raft.NodeID) Config {

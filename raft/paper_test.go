@@ -14,9 +14,8 @@ import (
 // one is a core with a disk that does every write at once.
 type one struct {
 	*raft.Raft
-	t    *testing.T
-	sent []raft.Message
-	out  raft.Output // all of them, added up; Write is the newest
+	t   *testing.T
+	out raft.Output // all of them, added up; Write is the newest
 }
 
 // core starts node 1 of voters 1 to n, whose log has these terms, in the highest of them or in term.

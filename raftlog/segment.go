@@ -69,12 +69,9 @@ func listSegments(dir string) ([]uint64, error) {
 	}
 	var numbers []uint64
 	for _, name := range names {
-		hex, ok := strings.CutPrefix(name.Name(), prefix)
-		if hex, ok = strings.CutSuffix(hex, suffix); !ok || len(hex) != 16 {
-			continue
-		}
+		hex := strings.TrimSuffix(strings.TrimPrefix(name.Name(), prefix), suffix)
 		n, err := strconv.ParseUint(hex, 16, 64)
-		if err == nil && n > 0 && segmentName(n) == name.Name() {
+		if err == nil && n > 0 && segmentName(n) == name.Name() { // segmentName knows the exact form
 			numbers = append(numbers, n)
 		}
 	}

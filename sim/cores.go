@@ -64,8 +64,7 @@ type host struct {
 	apply   bool // an event for its queue is under way
 	fetch   bool
 	away    bool // down
-	removed bool
-	run     int // counts starts: events of an earlier run are void
+	run     int  // counts starts: events of an earlier run are void
 	landed  []uint64
 }
 

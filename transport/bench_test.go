@@ -76,9 +76,8 @@ func BenchmarkDecodeReply(b *testing.B) {
 // bouncer answers each append and counts replies.
 type bouncer struct {
 	recorder
-	t    *Transport
-	got  chan struct{}
-	self raft.NodeID
+	t   *Transport
+	got chan struct{}
 }
 
 func (p *bouncer) Received(ms []raft.Message) {

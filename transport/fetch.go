@@ -12,6 +12,7 @@ import (
 )
 
 type wireFetch struct {
+	//lint:ignore U1000 the codec reads its tag by reflection
 	_struct bool `codec:",toarray"`
 	Term    uint64
 	Index   uint64
@@ -20,6 +21,7 @@ type wireFetch struct {
 
 // wireFile answers wireFetch.
 type wireFile struct {
+	//lint:ignore U1000 the codec reads its tag by reflection
 	_struct bool   `codec:",toarray"`
 	Size    uint64 // of the whole file
 }

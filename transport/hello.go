@@ -54,6 +54,7 @@ const helloMagic = "raftkv"
 // wireHello opens a connection in both directions: first the dialler's, then the
 // other's. In an exchange everything about identity is empty.
 type wireHello struct {
+	//lint:ignore U1000 the codec reads its tag by reflection
 	_struct bool `codec:",toarray"`
 
 	Magic      string
@@ -79,6 +80,7 @@ type wireHello struct {
 
 // wireGo tells that the connection stands (lower id, dialler).
 type wireGo struct {
+	//lint:ignore U1000 the codec reads its tag by reflection
 	_struct bool `codec:",toarray"`
 	Epoch   uint64
 }
@@ -164,6 +166,7 @@ func (e *RefusedError) Is(target error) bool {
 var ErrNoSnapshot = errors.New("the source has not that snapshot")
 
 type wireRefusal struct {
+	//lint:ignore U1000 the codec reads its tag by reflection
 	_struct bool `codec:",toarray"`
 	Code    uint8
 	Advice  string

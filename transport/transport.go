@@ -238,13 +238,7 @@ func (t *Transport) forget(p *peer) bool {
 // which only means that an older copy of its disk is not noticed here.
 const maxHeard = 4096
 
-// heardSeqOf is where the highest Seq of a node is kept for the life of the process.
-func (t *Transport) heardSeqOf(id raft.NodeID) *heardSeq {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.heardSeqLocked(id)
-}
-
+// heardSeqLocked is where the highest Seq of a node is kept for the life of the process.
 func (t *Transport) heardSeqLocked(id raft.NodeID) *heardSeq {
 	known := *t.heard.Load()
 	if s := known[id]; s != nil {

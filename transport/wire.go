@@ -14,6 +14,7 @@ import (
 // they are the two ends of the connection, so nobody can speak for another.
 // Fields are only ever added at the end; a decoder skips what it does not know.
 type wireMessage struct {
+	//lint:ignore U1000 the codec reads its tag by reflection
 	_struct bool `codec:",toarray"`
 
 	Kind      uint8

@@ -170,6 +170,7 @@ func TestGoldenFramesDecode(t *testing.T) {
 // A later version appends fields to what it sends: this one skips them.
 func TestDecoderSkipsLaterFields(t *testing.T) {
 	type later struct {
+		//lint:ignore U1000 the codec reads its tag by reflection
 		_struct bool `codec:",toarray"`
 		wireMessage
 		More  map[string][]uint64
