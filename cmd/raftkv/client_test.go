@@ -122,14 +122,14 @@ func TestStatusCommand(t *testing.T) {
 	m.SetStatus(func(s *node.Status) {
 		s.Members[0].Client = addr
 		s.Members = append(s.Members, node.MemberStatus{ID: "2", Name: "n2", Client: "127.0.0.1:1", Peer: "127.0.0.1:2", Learner: true})
-		s.LogBytes, s.SnapshotBytes = 2048, 3<<20
+		s.LogBytes, s.SnapshotBytes, s.Version = 2048, 3<<20, "raftkv v1.2.3 go1.26.8 linux/amd64"
 	})
 	code, out, errOut := with("", addr, "status")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if code != exitOK || len(lines) != 3 {
 		t.Fatalf("%d %q %s", code, out, errOut)
 	}
-	if got, want := strings.Fields(lines[1]), []string{"n1", "leader", "n1", "1", "0", "0", "0", "0", "2.0KiB", "3.0MiB", "test", addr, "-"}; !slices.Equal(got, want) {
+	if got, want := strings.Fields(lines[1]), []string{"n1", "leader", "n1", "1", "0", "0", "0", "0", "2.0KiB", "3.0MiB", "v1.2.3", addr, "-"}; !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 	if got := strings.Fields(lines[2]); got[0] != "n2" || got[1] != "unreachable" || !strings.Contains(lines[2], "refused") {
@@ -159,6 +159,9 @@ func TestMemberCommands(t *testing.T) {
 		{"member list -o plain", exitOK, "n1\tvoter\t1\t127.0.0.1:6480\t127.0.0.1:6479\t127.0.0.1:6481\n"},
 		{"member add n2 h:1", exitOK, "added n2\n"},
 		{"member list -o plain", exitOK, "n1\tvoter\t1\t127.0.0.1:6480\t127.0.0.1:6479\t127.0.0.1:6481\nn2\tlearner\tn2\th:1\t-\t-\n"},
+		{"member add m h:2", exitOK, "added m\n"}, // by name, not in the order of their ids
+		{"member list -o plain", exitOK, "m\tlearner\tm\th:2\t-\t-\nn1\tvoter\t1\t127.0.0.1:6480\t127.0.0.1:6479\t127.0.0.1:6481\nn2\tlearner\tn2\th:1\t-\t-\n"},
+		{"member remove m", exitOK, "changed m\n"},
 		{"member add n2 h:1", exitFail, ""},
 		{"member promote n2 -o json", exitOK, "{\n  \"dry_run\": false,\n  \"message\": \"changed n2\"\n}\n"},
 		{"member remove n2", exitOK, "changed n2\n"},
@@ -188,6 +191,7 @@ put k x NX
 put l x nx ex 100
 put k x FOO
 incr k
+put k
 mget k none n
 del k none
 scan 0
@@ -200,12 +204,12 @@ get k
 	if code != exitUsage || out != want {
 		t.Errorf("code %d, %q, want %q", code, out, want)
 	}
-	for _, text := range []string{"line 7: a quote", "line 8: put \"k\": condition not met", "line 10: put doesn't know", "line 11: incr \"k\": ERR value is not an integer"} {
+	for _, text := range []string{"line 7: a quote", "line 8: put \"k\": condition not met", "line 10: put doesn't know", "line 11: incr \"k\": ERR value is not an integer", "line 12: put takes: KEY VALUE"} {
 		if !strings.Contains(errOut, text) {
 			t.Errorf("no %q in %q", text, errOut)
 		}
 	}
-	if strings.Count(errOut, "\n") > 6 {
+	if strings.Count(errOut, "\n") > 7 {
 		t.Errorf("says %q", errOut)
 	}
 	code, out, _ = with("get none\nmget none n\nscan 5\nincr n", addr, "shell", "-o", "table")

@@ -38,7 +38,7 @@ func (f *clientFlags) add(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", nil,
 		"nodes to ask, host:port separated by commas; default $"+endpointsEnv+", else "+strings.Join(client.DefaultEndpoints(), ","))
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to try")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "", "table, json or plain")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "table, json or plain; default table, of get and shell plain if not on a terminal")
 	return cmd
 }
 
@@ -53,7 +53,11 @@ func (f *clientFlags) client() (*client.Client, error) {
 		return nil, usageError(fmt.Errorf("timeout %v is not above zero", f.timeout))
 	}
 	endpoints, from := f.endpoints, "--endpoints"
-	if len(endpoints) == 0 {
+	switch {
+	case endpoints != nil && len(endpoints) == 0:
+		// Surely a variable that is not set: the default could be another cluster.
+		return nil, usageError(errors.New("--endpoints is empty"))
+	case endpoints == nil:
 		endpoints, from = strings.FieldsFunc(os.Getenv(endpointsEnv), func(r rune) bool { return r == ',' || r == ' ' }), endpointsEnv
 	}
 	c, err := client.New(client.Config{Endpoints: endpoints, Timeout: f.timeout})

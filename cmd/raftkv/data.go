@@ -20,8 +20,6 @@ func newData() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "data",
 		Short: "Look at the data directory of a node that is stopped",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var o raftlog.DumpOptions
 	check := &cobra.Command{

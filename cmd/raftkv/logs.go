@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/raftkv/raftkv/config"
+	"github.com/raftkv/raftkv/raft"
 )
 
 // The bounds of what waits for a slow reader of the log. Lines are rare (none a
@@ -36,7 +37,7 @@ func newLogger(c config.Log, w io.Writer) (*slog.Logger, *asyncWriter) {
 		level = slog.LevelInfo // config allows only the four that are known
 	}
 	handler := func(w io.Writer) slog.Handler {
-		o := &slog.HandlerOptions{Level: level}
+		o := &slog.HandlerOptions{Level: level, ReplaceAttr: nodeIDText}
 		if text {
 			return slog.NewTextHandler(w, o)
 		}
@@ -48,6 +49,14 @@ func newLogger(c config.Log, w io.Writer) (*slog.Logger, *asyncWriter) {
 		return b.Bytes()
 	})
 	return slog.New(handler(a)), a
+}
+
+// nodeIDText writes a node's id everywhere as people meet it, in hexadecimal.
+func nodeIDText(_ []string, a slog.Attr) slog.Attr {
+	if id, ok := a.Value.Any().(raft.NodeID); ok {
+		a.Value = slog.StringValue(id.String())
+	}
+	return a
 }
 
 // asyncWriter hands lines to a writer that may block for ever, and never blocks

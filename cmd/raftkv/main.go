@@ -64,6 +64,14 @@ func markBegin(c *cobra.Command, began *bool) {
 		}
 		c.RunE = func(*cobra.Command, []string) error { return nil }
 	}
+	if f := c.Args; f != nil && !c.HasSubCommands() && c.Name() != "help" { // its own words are better
+		c.Args = func(c *cobra.Command, args []string) error {
+			if f(c, args) == nil {
+				return nil
+			}
+			return fmt.Errorf("got %s, usage: %s", plural(len(args), "argument"), strings.TrimSuffix(c.UseLine(), " [flags]"))
+		}
+	}
 	if f := c.RunE; f != nil {
 		c.RunE = func(c *cobra.Command, args []string) error {
 			*began = true

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -55,6 +57,7 @@ func showMembers(ctx context.Context, c *client.Client, w io.Writer, output stri
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(members, func(a, b client.Member) int { return strings.Compare(a.Name, b.Name) })
 	if output == outJSON {
 		return printJSON(w, members)
 	}

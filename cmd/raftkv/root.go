@@ -40,7 +40,19 @@ func newRoot() *cobra.Command {
 		newVersion(),
 		newExitCodes(),
 	)
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = knownTopic
+		}
+	}
 	return root
+}
+
+// knownTopic makes help about nothing a wrong command line.
+func knownTopic(c *cobra.Command, args []string) error {
+	_, _, err := c.Root().Find(args)
+	return err
 }
 
 // The groups of commands in the help text.

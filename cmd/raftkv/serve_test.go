@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/raftkv/raftkv/config"
+	"github.com/raftkv/raftkv/raft"
 )
 
 // gate is a writer that blocks until it is opened, like a pipe that nobody reads.
@@ -102,7 +103,7 @@ func TestLogFormats(t *testing.T) {
 		g := &gate{opened: make(chan struct{})}
 		close(g.opened)
 		log, lines := newLogger(tc.c, g)
-		log.Warn("careful", "key", "a\nb")
+		log.Warn("careful", "key", "a\nb", "peer", raft.NodeID(0xab))
 		log.Debug("never")
 		if err := lines.Flush(deadline); err != nil {
 			t.Fatal(err)
@@ -110,6 +111,9 @@ func TestLogFormats(t *testing.T) {
 		out := g.String()
 		if json.Valid([]byte(out)) && out != "" != tc.json && tc.warn || strings.Contains(out, "careful") != tc.warn || strings.Contains(out, "never") {
 			t.Errorf("%+v gave %q", tc.c, out)
+		}
+		if tc.warn && !strings.Contains(out, `"peer":"ab"`) && !strings.Contains(out, "peer=ab\n") {
+			t.Errorf("a node's id is not in hexadecimal: %q", out)
 		}
 		if strings.Count(out, "\n") > 1 {
 			t.Errorf("a value broke the line: %q", out)

@@ -37,8 +37,9 @@ func newShell() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shell",
 		Short: "Talk to a cluster line by line, with history and completion",
-		Long:  "shell reads commands line by line, on a terminal with history and completion, else from standard input.\nFrom standard input it exits with the code of the first line that failed.\n\n" + shellHelp,
-		Args:  cobra.NoArgs,
+		Long: "shell reads commands line by line, on a terminal with history and completion, else from standard input.\nFrom standard input it exits with the code of the first line that failed.\n" +
+			"-o table shows replies as redis-cli does on a terminal, plain as they are; json is for status and member list.\n\n" + shellHelp,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := f.client()
 			if err != nil {
@@ -207,6 +208,8 @@ func (s *shell) line(ctx context.Context, line string) error {
 			return err
 		}
 		return s.show(resp.Value{Kind: resp.KindStatus, Bytes: []byte("OK")}, "")
+	case verb == "put":
+		return usageError(errors.New("put takes: KEY VALUE [NX|XX] [PX ms|EX s|KEEPTTL]"))
 	case verb == "append" && len(rest) == 2:
 		return s.number(s.c.Append(ctx, rest[0], []byte(rest[1])))
 	case (verb == "del" || verb == "unlink") && len(rest) > 0:

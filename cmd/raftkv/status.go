@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,7 @@ func newStatus() *cobra.Command {
 		Short: "Show every node: role, term, indexes, sizes",
 		Long: "status asks every node of the cluster. One that can't be reached is a row with the reason.\n" +
 			"LAG is how many entries a node's state is behind the newest commit that any node knows.\n" +
+			"What a node tells may be a tenth of a second old: under load a LAG means little.\n" +
 			"Exit 4 if no node answers, or none of them knows a leader.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -77,9 +79,18 @@ func statusRows(nodes []client.NodeStatus) [][]string {
 			leader = s.Leader
 		}
 		rows = append(rows, []string{dash(s.Name), s.Role, dash(leader), number(s.Term), number(s.LastIndex), number(s.CommitIndex), number(s.AppliedIndex),
-			number(commit - min(s.AppliedIndex, commit)), bytesText(s.LogBytes), bytesText(s.SnapshotBytes), dash(s.Version), s.Endpoint, note})
+			number(commit - min(s.AppliedIndex, commit)), bytesText(s.LogBytes), bytesText(s.SnapshotBytes), shortVersion(s.Version), s.Endpoint, note})
 	}
 	return rows
+}
+
+// shortVersion is the number alone: name, compiler and platform make a row too wide.
+func shortVersion(s string) string {
+	words := strings.Fields(strings.TrimPrefix(s, "raftkv "))
+	if len(words) == 0 {
+		return "-"
+	}
+	return words[0]
 }
 
 func dash(s string) string {
