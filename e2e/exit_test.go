@@ -265,3 +265,24 @@ func TestWrongUsage(t *testing.T) {
 		}
 	}
 }
+
+// BI-05, MB-11: the data directory of another cluster's node of the same name. The
+// nodes it reaches refuse it; it says so and ends with 69, and has changed nothing there.
+func TestDataDirectoryOfAnotherCluster(t *testing.T) {
+	parallel(t)
+	a, b := start(t, selftest.Options{}), start(t, selftest.Options{})
+	fill(t, leader(t, a), "a", 10)
+	n := a.Nodes[0]
+	n.Kill()
+	b.Close()
+	if err := os.Rename(n.Data, n.Data+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(b.Nodes[0].Data, n.Data); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, n, 69, "belongs to cluster")
+	if got := do(t, leader(t, a), "DBSIZE"); got != "10" {
+		t.Errorf("%s keys, want 10", got)
+	}
+}

@@ -54,6 +54,7 @@ type daemon struct {
 	running atomic.Bool
 	// committed is the newest committed configuration; never nil.
 	committed atomic.Pointer[raft.Configuration]
+	strangers strangers
 	failed    chan error // the first fault of a listener or of the fatal path
 	all       sync.WaitGroup
 }
@@ -326,15 +327,6 @@ func (d *daemon) onCommitted(c raft.Configuration) {
 		d.fail(exitWith(exitIdentity, errRemoved))
 	}
 }
-
-// onRefused is told by the transport what other nodes say.
-func (d *daemon) onRefused(_ raft.NodeID, code transport.Code, advice string) {
-	if code == transport.RefusedRemoved {
-		d.fail(exitWith(exitIdentity, fmt.Errorf("%w: %s", errRemoved, advice)))
-	}
-}
-
-var errRemoved = errors.New("this node was removed from the cluster; to let it join again as a new one, empty its data directory and run raftkv member add on a member")
 
 // fail ends the daemon, in order, with err.
 func (d *daemon) fail(err error) {
