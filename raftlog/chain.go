@@ -173,6 +173,10 @@ func readSegment(path string, number uint64, buf []byte, fromDisk bool) (*image,
 	if err != nil {
 		return fault(err)
 	}
+	if state == nil && s.pages.meta.txid > freshTransaction {
+		// One flipped bit in bbolt's own structure is enough to hide it.
+		return fault(fmt.Errorf("transaction %d without a state record: %w", s.pages.meta.txid, ErrCorrupt))
+	}
 	if state != nil {
 		s.has = true
 		if s.record, err = decodeRecord(saltOf(number), state); err != nil {

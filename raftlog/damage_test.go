@@ -141,6 +141,37 @@ func TestEachFlippedByteOfAValueIsFound(t *testing.T) {
 	}
 }
 
+// The record of term, vote and base lies in a small bucket inside bbolt's root
+// page, whose header nothing covers: one bit there makes the bucket look empty,
+// and the segment as new.
+func TestHiddenStateIsFound(t *testing.T) {
+	dir, _ := sample(t)
+	path := segmentPath(dir, 1)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Key, bucket header (root 0, sequence 0), inline page: id 0, flags leaf, count 1.
+	inline := append(slices.Clone(stateBucket), make([]byte, 16+8)...)
+	inline = append(inline, 2, 0, 1, 0)
+	found := 0
+	for at := 0; ; {
+		i := bytes.Index(b[at:], inline)
+		if i < 0 {
+			break
+		}
+		at += i + len(inline)
+		flip(t, path, int64(at)-2, 1)
+		found++
+	}
+	if found == 0 {
+		t.Fatal("found no bucket of the state")
+	}
+	if _, err := readChain(dir, false); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a log without its state record: %v, want damage", err)
+	}
+}
+
 // A flipped byte anywhere in the file is found, or was without meaning: the log
 // is then as it was. Nothing panics, nothing is made up.
 func TestAnyFlippedByteIsFoundOrHarmless(t *testing.T) {

@@ -51,6 +51,10 @@ type segment struct {
 
 func segmentName(number uint64) string { return fmt.Sprintf("%s%016x%s", prefix, number, suffix) }
 
+// freshTransaction is bbolt's number of the newest transaction in a new segment,
+// see template: a new file has 0 and 1. Each Write comes after it.
+const freshTransaction = 3
+
 // openSegment opens a segment that was found to be sound.
 func openSegment(dir string, number uint64, o Options) (*segment, error) {
 	path := filepath.Join(dir, segmentName(number))
