@@ -568,7 +568,7 @@ func TestStatus(t *testing.T) {
 	m1, m2 := resptest.NewMemory(), resptest.NewMemory()
 	a1, a2 := start(t, m1), start(t, m2)
 	members := []node.MemberStatus{{ID: "1", Name: "n1", Client: a1, Active: true}, {ID: "2", Name: "n2", Client: a2}, {ID: "3", Name: "n3", Client: "127.0.0.1:1"}}
-	m1.SetStatus(func(s *node.Status) { s.Members = members })
+	m1.SetStatus(func(s *node.Status) { s.Members, s.StateHash = members, "00ff" })
 	m2.SetStatus(func(s *node.Status) { s.Members, s.ID, s.Name, s.Role = members, "2", "n2", "follower" })
 	c := dial(t, client.Config{Endpoints: []string{a2}})
 	rows, err := c.Status(t.Context())
@@ -581,6 +581,9 @@ func TestStatus(t *testing.T) {
 	}
 	if want := []string{"n1 leader true", "n2 follower true", "n3  false"}; !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+	if rows[0].StateHash != "00ff" {
+		t.Errorf("state hash %q", rows[0].StateHash)
 	}
 	if ms, err := c.Members(t.Context()); err != nil || len(ms) != 3 || ms[2].Name != "n3" {
 		t.Errorf("members: %v %v", ms, err)

@@ -28,7 +28,8 @@ type NodeStatus struct {
 	LastIndex     uint64   `json:"last_index"`
 	CommitIndex   uint64   `json:"commit_index"`
 	AppliedIndex  uint64   `json:"applied_index"`
-	Lag           uint64   `json:"lag"` // committed entries that it has not applied
+	StateHash     string   `json:"state_hash,omitempty"` // of the state at AppliedIndex: nodes with the same index have the same
+	Lag           uint64   `json:"lag"`                  // committed entries that it has not applied
 	LogBytes      int64    `json:"log_bytes"`
 	SnapshotIndex uint64   `json:"snapshot_index"`
 	SnapshotBytes int64    `json:"snapshot_bytes"`
