@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -78,6 +79,7 @@ func takesWrites(t *testing.T, nodes ...*selftest.Node) {
 // others have room: they go on to take writes, the node says so, and nothing
 // dies. When the space is given back, it notices by itself.
 func TestOneDiskFull(t *testing.T) {
+	testenv.FullOnly(t)
 	for _, tc := range []struct {
 		name   string
 		victim func(*testing.T, *selftest.Cluster) *selftest.Node
@@ -135,6 +137,7 @@ func TestOneDiskFull(t *testing.T) {
 // below the floor at a majority. Writes get a clear error at every node, reads go
 // on, nothing dies, and once there is space again writes go on by themselves.
 func TestNoSpaceLeft(t *testing.T) {
+	testenv.FullOnly(t)
 	for _, tc := range []struct {
 		name         string
 		voters, full int

@@ -19,6 +19,7 @@ func rounds(few, many int) int {
 // PC-01, PC-02, PC-03: kill -9 of a follower, of the leader, and of all at once
 // under load. Nothing that was acknowledged is lost, no Append is applied twice.
 func TestKillNineLosesNothing(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	kills := 0
 	torment(t, c, func(w *selftest.Workload) {
@@ -48,6 +49,7 @@ func TestKillNineLosesNothing(t *testing.T) {
 
 // PC-16: a node that is alone acknowledges only what is on its own disk.
 func TestSingleNodeKeepsWhatItAcknowledged(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{Voters: 1})
 	torment(t, c, func(w *selftest.Workload) {
 		for range rounds(3, 20) {
@@ -63,6 +65,7 @@ func TestSingleNodeKeepsWhatItAcknowledged(t *testing.T) {
 // PC-12, RD-01: a leader that stood still wakes up deposed. It serves no old
 // value and acknowledges nothing that did not happen.
 func TestPausedLeader(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	torment(t, c, func(w *selftest.Workload) {
 		for range rounds(2, 10) {

@@ -11,6 +11,7 @@ import (
 // DE-17, MB-08, MB-12: a voter that lost its disk never comes back under its
 // old identity. It waits, is added as a new learner, and is promoted.
 func TestWipedNodeIsReplaced(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{YAML: small})
 	fill(t, leader(t, c), "k", 300)
 	gone := follower(t, c)
@@ -63,6 +64,7 @@ func TestWipedNodeIsReplaced(t *testing.T) {
 
 // A fourth node joins, takes over leadership, and the first leader leaves: it ends with 69.
 func TestNodeJoinsAndOldLeaderLeaves(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	fill(t, leader(t, c), "k", 100)
 	n4, err := c.Add()
@@ -111,6 +113,7 @@ func TestNodeJoinsAndOldLeaderLeaves(t *testing.T) {
 
 // An unsafe change is refused with a reason, and dry run changes nothing.
 func TestUnsafeChangesAreRefused(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	l := leader(t, c)
 	other := follower(t, c)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raftkv/raftkv/selftest"
 )
@@ -179,12 +180,13 @@ func TestHarnessFindsStaleReads(t *testing.T) {
 	parallel(t)
 	c, l := linked(t, selftest.Options{})
 	w := workload(c.Endpoints())
-	w.Stale = true
+	w.Stale, w.Clients, w.Fresh = true, 8, time.Minute // few keys, so that what is old is noticed
 	w.Start(t.Context())
 	progress(t, w)
 	l.Isolate(follower(t, c))
-	progress(t, w)
-	progress(t, w)
+	for range 8 {
+		progress(t, w)
+	}
 	l.Heal()
 	if err := c.Ready(deadline(t)); err != nil {
 		t.Fatal(err)

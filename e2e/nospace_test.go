@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -41,6 +42,7 @@ func waitsForSpace(t *testing.T, n *selftest.Node) bool {
 // is with 74; the others go on; with the space back the node comes back by itself,
 // or by its supervisor, with everything.
 func TestDiskFillsToTheLastByte(t *testing.T) {
+	testenv.FullOnly(t)
 	for _, tc := range []struct {
 		name   string
 		victim func(*testing.T, *selftest.Cluster) *selftest.Node

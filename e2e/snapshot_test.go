@@ -68,6 +68,7 @@ func compacted(t *testing.T, n *selftest.Node, above uint64) {
 // A node that was away until the log it needs was compacted fetches a snapshot
 // (raft paper 7) and then has everything.
 func TestAbsentNodeFetchesSnapshot(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{YAML: small})
 	away := follower(t, c)
 	s, err := away.Status(t.Context())
@@ -127,6 +128,7 @@ func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
 		{"missing", os.Remove},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			parallel(t)
 			c := start(t, selftest.Options{YAML: small})
 			fill(t, leader(t, c), "k", 700)
 			victim := follower(t, c)

@@ -32,6 +32,7 @@ func ends(t *testing.T, n *selftest.Node, code int, sentence string) {
 
 // PC-17: two daemons on one directory. The second one says so; the first one goes on.
 func TestSecondDaemonOnOneDirectory(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{Voters: 1})
 	twin := prepare(t, selftest.Options{Voters: 1, DataDir: func(int) string { return c.Nodes[0].Data }})
 	ends(t, twin.Nodes[0], 75, "in use by another process")
@@ -44,6 +45,7 @@ func TestSecondDaemonOnOneDirectory(t *testing.T) {
 func TestPortInUse(t *testing.T) {
 	for _, which := range []string{"client", "peer", "http"} {
 		t.Run(which, func(t *testing.T) {
+			parallel(t)
 			c := prepare(t, selftest.Options{Voters: 1})
 			n := c.Nodes[0]
 			addr := map[string]string{"client": n.Client, "peer": n.Peer, "http": n.HTTP}[which]
@@ -58,6 +60,7 @@ func TestPortInUse(t *testing.T) {
 }
 
 func TestDataDirectoryOfAnotherNode(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	for _, n := range c.Nodes {
 		n.Kill()
@@ -73,6 +76,7 @@ func TestDataDirectoryOfAnotherNode(t *testing.T) {
 }
 
 func TestDamagedLogIsRefused(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	fill(t, leader(t, c), "k", 50)
 	victim := follower(t, c)
@@ -110,6 +114,7 @@ func TestDamagedLogIsRefused(t *testing.T) {
 
 // An HTTP request on the client port is closed, garbage on the peer port too; the node goes on.
 func TestGarbageOnThePorts(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{Voters: 1})
 	n := c.Nodes[0]
 	for _, addr := range []string{n.Client, n.Peer} {
@@ -137,6 +142,7 @@ func TestGarbageOnThePorts(t *testing.T) {
 
 // SIGTERM hands leadership over, answers what is open, and ends with 0.
 func TestTerminateIsOrderly(t *testing.T) {
+	parallel(t)
 	c := start(t, selftest.Options{})
 	torment(t, c, func(w *selftest.Workload) {
 		for range rounds(2, 10) {
