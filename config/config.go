@@ -154,10 +154,11 @@ type Snapshot struct {
 
 // Limits bound single requests and the queues that they wait in.
 type Limits struct {
-	// KeyBytes is the longest key.
-	KeyBytes Bytes `key:"key_bytes" default:"64KiB" min:"16" max:"16MiB"`
-	// ValueBytes is the longest value that a request may carry.
-	ValueBytes Bytes `key:"value_bytes" default:"8MiB" min:"1KiB" max:"256MiB"`
+	// KeyBytes is the longest key. What may be stored at all is the cluster's setting key-bytes, 1MiB.
+	KeyBytes Bytes `key:"key_bytes" default:"64KiB" min:"16" max:"1MiB"`
+	// ValueBytes is the longest value that a request may carry. What may be stored at all is the
+	// cluster's setting value-bytes, 8MiB.
+	ValueBytes Bytes `key:"value_bytes" default:"8MiB" min:"1KiB" max:"8MiB"`
 	// CommandBytes is the longest whole command, all its arguments together. It must hold one key and one value.
 	CommandBytes Bytes `key:"command_bytes" default:"16MiB" min:"4KiB" max:"512MiB"`
 	// RequestTimeout is how long a request may take before its client is told that it timed out.

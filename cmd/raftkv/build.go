@@ -173,10 +173,18 @@ func (d *daemon) listenPeers() error {
 	return nil
 }
 
-// peerAddr is where a member is dialled: an address in the own YAML wins.
+// peerAddr is where a member is dialled. For the first members an address in the
+// own YAML wins; one that was added later, perhaps under the name of one that is
+// gone, is where the log says.
 func (d *daemon) peerAddr(m raft.Member) string {
-	if v, ok := d.cfg.Voter(m.Name); ok {
-		return v.Peer
+	v, listed := d.cfg.Voter(m.Name)
+	if !listed {
+		return m.Peer
+	}
+	for _, b := range d.id.Birth().Voters {
+		if identity.NodeIDOf(b.Node) == m.ID {
+			return v.Peer
+		}
 	}
 	return m.Peer
 }
