@@ -192,7 +192,7 @@ func TestFaultsOfEverySourceAtOnce(t *testing.T) {
 environment RAFTKV_CLUSTER_VOTERS: cluster.voters = "n1": voter 1 is not name=peer/client/http; allowed: name=peer/client/http, separated by commas
 environment RAFTKV_RAFT_TICK: raft.tick = "10": a duration needs a unit; allowed: a duration from 1ms to 1s
 flag --set: raft.tik: unknown key, did you mean raft.tick?; allowed: a key that raftkv config print shows, such as raft.tick
-flag --set: limits.key_bytes = "big": not a size; allowed: bytes from 16 to 16MiB
+flag --set: limits.key_bytes = "big": not a size; allowed: bytes from 16 to 1MiB
 flag --log-format: log.format = "xml": unknown word; allowed: auto, text, json
 FILE: raft.election_ticks = "50": below 3 heartbeats of 20 ticks; allowed: at least 60`, "FILE", path)
 	if err.Error() != want {
