@@ -89,6 +89,9 @@ func TestCrashPoints(t *testing.T) {
 					t.Errorf("crash at %s number %d: term %d after %d", tc.calls, when, s.Term, term)
 				}
 				term = s.Term
+				if !a.run(t, n, 5) { // there is always something that the next crash could lose
+					t.Fatal("the connection broke without a crash")
+				}
 				n.Kill()
 			}
 			acked += a.acked
