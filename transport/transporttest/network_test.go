@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"reflect"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,10 +20,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script writes down the calls. synctest.Wait orders its reads after its writes.
-type script struct{ lines []string }
+// script writes down the calls. synctest.Wait orders its reads after its writes,
+// the mutex the writes after them.
+type script struct {
+	mu    sync.Mutex
+	lines []string
+}
 
 func (s *script) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lines = append(s.lines, fmt.Sprintf(format, args...))
 }
 func (s *script) Received(ms []raft.Message) {
@@ -43,6 +50,8 @@ func (s *script) Lost(peer raft.NodeID, c uint64, gone bool) {
 // took returns what was said since the last time, when everybody rests.
 func (s *script) took() []string {
 	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	l := s.lines
 	s.lines = nil
 	return l
