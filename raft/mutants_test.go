@@ -28,7 +28,7 @@ type mutant struct {
 var mutants = []mutant{
 	{"vote before it is durable", "election.go", "o.to != None && r.w.durable.term == r.term && r.w.durable.vote == o.to", "o.to != None", "sr"},
 	{"vote request before it is durable", "election.go", "d.term != r.term || d.vote != r.cfg.ID || r.w.stable != r.log.last().Index", "d.term > r.term || r.w.stable != r.log.last().Index", "sr"},
-	{"vote request for a log that is not on the disk", "election.go", " || r.w.stable != r.log.last().Index", "", "sr"},
+	{"vote request for a log that is not on the disk", "election.go", " || r.w.stable != r.log.last().Index", "", "s"},
 	{"acknowledgement of what is only in memory", "follower.go", "match := min(f.matched, r.w.stable)", "match := f.matched", "sr"},
 	{"acknowledgement before the term is durable", "follower.go", " || r.w.durable.term != r.term || !f.owed", " || !f.owed", "sr"},
 	{"the leader counts what it has not written", "leader.go", "match = append(match, r.w.stable)", "match = append(match, r.log.last().Index)", "sr"},
