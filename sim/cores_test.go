@@ -18,7 +18,7 @@ var (
 func TestCores(t *testing.T) {
 	seeds := uint64(100)
 	if testenv.Full() {
-		seeds = 5000
+		seeds = 1000
 	}
 	if *seedsFlag > 0 {
 		seeds = *seedsFlag
