@@ -186,6 +186,11 @@ func (r *Raft) Installed(s SnapshotMeta) (replace bool) {
 	if r.role == Leader || r.role == Candidate || !r.wants(s) {
 		return false
 	}
+	if r.role == PreCandidate {
+		// Its bid counts by a configuration that may be another one in a moment.
+		r.role, r.reason = Follower, fmt.Sprintf("took the snapshot up to %v", s.Last)
+		r.election = election{}
+	}
 	r.follow.owed = true
 	if r.log.has(s.Last) {
 		return r.installedBelow(s)
