@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"math"
 
 	"github.com/raftkv/raftkv/raft"
@@ -27,8 +28,15 @@ func (r *Replica) onChangeMember(ev ChangeMember) {
 		return
 	}
 	r.log.Info("membership change proposed", "member", ev.ID.String(), "index", uint64(id.Index), "removed", ev.Member == nil)
+	r.changes++
 	r.tickets.add(id, op{
-		done:     func(_ raft.Index, err error) { ev.Done(err) },
+		done: func(_ raft.Index, err error) {
+			r.changes--
+			if errors.Is(err, ErrShutdown) {
+				err = ErrLostLead // it is proposed: "shutting down" would say that nothing happened
+			}
+			ev.Done(err)
+		},
 		deadline: r.tick + uint64(r.cfg.RequestTicks),
 	})
 }
@@ -112,7 +120,7 @@ func (r *Replica) onShutdown(ev Shutdown) {
 
 // finishShutdown tells when nothing is open any more.
 func (r *Replica) finishShutdown() {
-	if r.drained == nil || r.waiting+r.writes+r.reads+r.serve.open+len(r.transfers) > 0 {
+	if r.drained == nil || r.waiting+r.writes+r.reads+r.serve.open+r.changes+len(r.transfers) > 0 {
 		return
 	}
 	done := r.drained

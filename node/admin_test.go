@@ -2,6 +2,8 @@ package node
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
@@ -163,4 +165,21 @@ func TestStopAnswersEverything(t *testing.T) {
 	k.want("unknown|not applied|not applied")
 	l.want("unknown|not applied")
 	m.want("not applied")
+}
+
+// Whoever removes the leader is told so, though the leader ends because of it.
+func TestShutdownWaitsForAChange(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	var said []string
+	h.r.Handle(ChangeMember{ID: 1, Done: func(err error) { said = append(said, fmt.Sprint("change ", err)) }})
+	h.r.Handle(Shutdown{Done: func() { said = append(said, "drained") }})
+	h.r.Flush()
+	if len(said) > 0 {
+		t.Errorf("before anything is committed: %v", said)
+	}
+	c.tick(5)
+	if want := []string{"change <nil>", "drained"}; !slices.Equal(said, want) {
+		t.Errorf("said %v, want %v", said, want)
+	}
 }

@@ -64,6 +64,7 @@ type Replica struct {
 	snap      snapshots
 	fetch     fetching
 	transfers []transfer
+	changes   int // membership changes that are proposed and not settled
 	closing   bool
 	drained   func()
 	bootAt    raft.Index // commit at start: below it the state is older than what was shown before
