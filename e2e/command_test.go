@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/tcpproxy"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -70,7 +71,7 @@ func TestCommandExitCodes(t *testing.T) {
 	}
 
 	// Every reply is lost once the write took effect: the command can't know.
-	p, err := selftest.NewProxy(c.Host+":0", l.Client)
+	p, err := tcpproxy.New(c.Host+":0", l.Client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/tcpproxy"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -12,9 +13,9 @@ import (
 // the request was carried out, while on is set.
 func biting(t *testing.T, c *selftest.Cluster, n int, on *atomic.Bool) (endpoints []string, bitten func() int) {
 	t.Helper()
-	var proxies []*selftest.Proxy
+	var proxies []*tcpproxy.Proxy
 	for _, node := range c.Nodes {
-		p, err := selftest.NewProxy(c.Host+":0", node.Client)
+		p, err := tcpproxy.New(c.Host+":0", node.Client)
 		if err != nil {
 			t.Fatal(err)
 		}

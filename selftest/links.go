@@ -1,6 +1,10 @@
 package selftest
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/raftkv/raftkv/internal/tcpproxy"
+)
 
 // Links puts a proxy on each way between two nodes of a cluster, so that pairs
 // can be cut in one or both directions, without root. It works because a peer
@@ -8,7 +12,7 @@ import "fmt"
 type Links struct {
 	nodes []*Node
 	// by dialler and target; the two of a pair carry one link, whoever dialled
-	ways map[[2]*Node]*Proxy
+	ways map[[2]*Node]*tcpproxy.Proxy
 	cut  map[[2]*Node]bool // from, to
 }
 
@@ -16,14 +20,14 @@ type Links struct {
 // one. No node may run; the next start uses the ways. Before its birth a cluster
 // would refuse to form, since the nodes' lists of voters differ then.
 func NewLinks(c *Cluster) (*Links, error) {
-	l := &Links{nodes: c.Nodes, ways: map[[2]*Node]*Proxy{}, cut: map[[2]*Node]bool{}}
+	l := &Links{nodes: c.Nodes, ways: map[[2]*Node]*tcpproxy.Proxy{}, cut: map[[2]*Node]bool{}}
 	for _, from := range c.Nodes {
 		from.peers = map[string]string{}
 		for _, to := range c.Nodes {
 			if from == to {
 				continue
 			}
-			p, err := NewProxy(c.Host+":0", to.Peer)
+			p, err := tcpproxy.New(c.Host+":0", to.Peer)
 			if err != nil {
 				l.Close()
 				return nil, err

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/tcpproxy"
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/transport/transporttest"
 )
 
 // A process that ends is known to be gone at once, whoever decides on connections.
@@ -30,7 +30,7 @@ func TestGoneWhenRefused(t *testing.T) {
 func TestCutIsNotGone(t *testing.T) {
 	// The window is long, so that the answer to the redial decides and not the load of the machine.
 	a, b := run(t, Config{Limits: Limits{GoneWindow: time.Hour}}, helloOf(1)), run(t, Config{}, helloOf(2))
-	proxy, err := transporttest.NewProxy(ownHost()+":0", b.Addr().String())
+	proxy, err := tcpproxy.New(ownHost()+":0", b.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestCutIsNotGone(t *testing.T) {
 		b.rec.expect(t, "connected 1", i+1)
 		a.Send([]raft.Message{{Kind: raft.MsgVote, To: 2}})
 		b.rec.until(t, "a message", func() bool { return len(b.rec.messages) == i+1 })
-		proxy.Cut()
+		proxy.Reset()
 		a.rec.expect(t, "lost 2", i+1)
 		b.rec.expect(t, "lost 1", i+1)
 	}
@@ -88,9 +88,9 @@ func inOrder(t *testing.T, events []string) {
 // connection that works both ways.
 func TestBothDialThroughFlaps(t *testing.T) {
 	a, b := run(t, Config{}, helloOf(1)), run(t, Config{}, helloOf(2))
-	var proxies []*transporttest.Proxy
+	var proxies []*tcpproxy.Proxy
 	through := func(n *testNode) raft.Member {
-		p, err := transporttest.NewProxy(ownHost()+":0", n.Addr().String())
+		p, err := tcpproxy.New(ownHost()+":0", n.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,8 +114,8 @@ func TestBothDialThroughFlaps(t *testing.T) {
 			}
 			return has(a.rec) && has(b.rec)
 		})
-		proxies[0].Cut()
-		proxies[1].Cut()
+		proxies[0].Reset()
+		proxies[1].Reset()
 	}
 	inOrder(t, a.rec.list("connected", "lost"))
 	inOrder(t, b.rec.list("connected", "lost"))
@@ -351,7 +351,7 @@ func TestSlowHandlerPushesBack(t *testing.T) {
 func TestFrozenLink(t *testing.T) {
 	limits := Limits{WriteTimeout: 100 * time.Millisecond, HandshakeTimeout: 200 * time.Millisecond}
 	a, b := run(t, Config{Limits: limits}, helloOf(1)), run(t, Config{Limits: limits}, helloOf(2))
-	proxy, err := transporttest.NewProxy(ownHost()+":0", b.Addr().String())
+	proxy, err := tcpproxy.New(ownHost()+":0", b.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,13 +361,13 @@ func TestFrozenLink(t *testing.T) {
 	a.SetMembers(configuration(m))
 	a.rec.expect(t, "connected 2", 1)
 	b.rec.expect(t, "connected 1", 1)
-	proxy.Freeze(true, false)
+	proxy.Hold(true, false)
 	data := string(bytes.Repeat([]byte("x"), 1<<20))
 	eventually(t, "the loss", func() bool {
 		a.Send([]raft.Message{{Kind: raft.MsgAppend, To: 2, Entries: []raft.Entry{command(1, 1, data)}}})
 		return len(a.rec.list("lost 2 conn=1 gone=false")) == 1
 	})
-	proxy.Freeze(false, false)
+	proxy.Hold(false, false)
 	a.rec.expect(t, "connected 2", 2)
 	b.rec.expect(t, "connected 1", 2)
 	inOrder(t, b.rec.list("connected", "lost"))

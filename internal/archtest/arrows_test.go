@@ -76,13 +76,13 @@ var arrows = map[string][]string{
 	"server/resp/resptest":    {"node", "raft", "resp", "server/resp", "statemachine"},
 	"server/httpapi":          {"node", "statemachine", "raft"},
 	"sim":                     {"node", "raft", "raft/rafttest", "raftlog", "snapshot", "statemachine"},
-	"selftest":                {"client", "resp", "internal/proc"},
+	"selftest":                {"resp", "internal/tcpproxy"},
+	"internal/tcpproxy":       {},
 	"e2e":                     {},
 	"internal/archtest":       {},
 	"internal/identity":       {"raft", "internal/smallfile"},
 	"internal/smallfile":      {},
 	"internal/testenv":        {},
-	"internal/proc":           {},
 }
 
 func TestArrows(t *testing.T) {

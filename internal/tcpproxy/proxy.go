@@ -1,4 +1,6 @@
-package selftest
+// Package tcpproxy relays TCP connections for tests, which cut, hold, refuse or
+// bite them. The daemons at both ends don't know it.
+package tcpproxy
 
 import (
 	"fmt"
@@ -40,8 +42,8 @@ func (r *relay) close() {
 	}
 }
 
-// NewProxy listens on addr (port 0 lets the system choose) and relays to target.
-func NewProxy(addr, target string) (*Proxy, error) {
+// New listens on addr (port 0 lets the system choose) and relays to target.
+func New(addr, target string) (*Proxy, error) {
 	p := &Proxy{target: target, relays: map[*relay]bool{}}
 	p.changed = sync.NewCond(&p.mu)
 	ln, err := net.Listen("tcp", addr)
@@ -173,10 +175,9 @@ func (p *Proxy) Reset() {
 	p.changed.Broadcast()
 }
 
-// Close ends everything and waits.
-func (p *Proxy) Close() {
+// Refuse ends all connections and refuses new ones until Accept.
+func (p *Proxy) Refuse() {
 	p.mu.Lock()
-	p.closed = true
 	ln := p.ln
 	p.ln = nil
 	p.mu.Unlock()
@@ -184,5 +185,30 @@ func (p *Proxy) Close() {
 		ln.Close()
 	}
 	p.Reset()
+}
+
+// Accept ends Refuse. The port could be taken meanwhile.
+func (p *Proxy) Accept() error {
+	ln, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.serve(ln)
+	return nil
+}
+
+// Links is how many connections stand.
+func (p *Proxy) Links() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.relays)
+}
+
+// Close ends everything and waits.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.Refuse()
 	p.all.Wait()
 }
