@@ -36,6 +36,8 @@ func Frees(b []byte) bool {
 		c.Op = inner.Op
 	}
 	switch c.Op {
+	case OpUserSet, OpUserDel: // bounded, and an operator must be able to lock somebody out
+		return true
 	case OpDel, OpTick, OpSessionOpen, OpSessionKeep, OpSessionClose:
 		return true
 	}
@@ -84,11 +86,13 @@ func inspectOne(b []byte, c *Command) error {
 func (c *Command) arity() bool {
 	n := len(c.Args)
 	switch c.Op {
-	case OpSet, OpAppend:
+	case OpSet, OpAppend, OpUserSet, OpPublish:
 		return n == 2
 	case OpIncrBy, OpOnce, OpLimit, OpGet, OpStrlen:
 		return n == 1
-	case OpDel, OpExists, OpMGet:
+	case OpUsers:
+		return n <= 1
+	case OpDel, OpExists, OpMGet, OpUserDel:
 		return n >= 1
 	case OpMSet:
 		return n >= 2 && n%2 == 0

@@ -23,22 +23,28 @@ const (
 	OpOnce         Op = 10 // (inner command); num is the session, Seq the sequence number
 	OpVerify       Op = 11 // (): answers the state hash at exactly this entry
 	OpLimit        Op = 12 // (name); num is the new value of a cluster setting
+	OpUserSet      Op = 50 // (name, rules); num is the version that was seen, 0: none, -1: any
+	OpUserDel      Op = 51 // (name...)
+	OpPublish      Op = 52 // (channel, message): told to whoever observes, kept nowhere
 
 	// Reads: never in the log.
-	OpGet     Op = 64 // (key)
-	OpStrlen  Op = 65 // (key)
-	OpExists  Op = 66 // (key...)
-	OpMGet    Op = 67 // (key...)
-	OpScan    Op = 68 // (after key, pattern); num is the count
-	OpDBSize  Op = 69 // ()
-	OpSession Op = 70 // (); num is the session: its last sequence number
+	OpGet     Op = 64  // (key)
+	OpStrlen  Op = 65  // (key)
+	OpExists  Op = 66  // (key...)
+	OpMGet    Op = 67  // (key...)
+	OpScan    Op = 68  // (after key, pattern); num is the count
+	OpDBSize  Op = 69  // ()
+	OpSession Op = 70  // (); num is the session: its last sequence number
+	OpUsers   Op = 120 // (name) or (): users with their rules
 )
 
 // ReadOnly tells whether the operation changes nothing and so stays out of the log.
 func (o Op) ReadOnly() bool { return o >= 64 }
 
 // known tells whether this binary knows the operation.
-func (o Op) known() bool { return o >= OpTick && o <= OpLimit || o >= OpGet && o <= OpSession }
+func (o Op) known() bool {
+	return o >= OpTick && o <= OpLimit || o >= OpUserSet && o <= OpPublish || o >= OpGet && o <= OpSession || o == OpUsers
+}
 
 // once tells whether the operation may stand inside OpOnce: what writes keys
 // or settings. The others have no effect to repeat, or are of sessions themselves.
@@ -79,6 +85,14 @@ func (o Op) String() string {
 		return "verify"
 	case OpLimit:
 		return "limit"
+	case OpUserSet:
+		return "user-set"
+	case OpUserDel:
+		return "user-del"
+	case OpPublish:
+		return "publish"
+	case OpUsers:
+		return "users"
 	case OpGet:
 		return "get"
 	case OpStrlen:

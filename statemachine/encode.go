@@ -11,6 +11,7 @@ const (
 	sectionSettings = 1
 	sectionSessions = 2
 	sectionKeys     = 3
+	sectionUsers    = 4
 	sectionEnd      = 0xff
 )
 

@@ -19,6 +19,8 @@ func TestFrees(t *testing.T) {
 		{"open a session", AppendCommand(nil, Command{Op: OpSessionOpen}), true},
 		{"once del", AppendCommand(nil, Command{Op: OpOnce, Num: 1, Seq: 1, Args: [][]byte{del}}), true},
 		{"once set", AppendCommand(nil, Command{Op: OpOnce, Num: 1, Seq: 1, Args: [][]byte{set}}), false},
+		{"lock a user out", AppendCommand(nil, Command{Op: OpUserSet, Args: pair}), true},
+		{"publish", AppendCommand(nil, Command{Op: OpPublish, Args: pair}), false},
 		{"no command", []byte("x"), false},
 	} {
 		if got := Frees(tc.cmd); got != tc.want {

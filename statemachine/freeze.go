@@ -45,6 +45,9 @@ type view struct {
 	err         error
 
 	rest []byte // of the value that is being encoded
+
+	users    []User // as they were
+	nextUser int
 }
 
 // phase is what comes next.
@@ -54,6 +57,7 @@ const (
 	inHeader phase = iota
 	inSessions
 	inKeys
+	inUsers
 	inEnd
 	atEnd
 )
@@ -90,6 +94,7 @@ func (m *Machine) Freeze() error {
 		},
 		oldKeys: btree.NewBTreeGOptions(func(a, b item) bool { return a.key < b.key }, btree.Options{NoLocks: true}),
 		limit:   m.viewLimit,
+		users:   s.users,
 	}
 	return nil
 }
@@ -160,6 +165,9 @@ func (v *view) step(s *state, dst []byte, max int) (out []byte, done bool) {
 	}
 	if v.phase == inKeys {
 		dst = v.stepKeys(s, dst, limit)
+	}
+	if v.phase == inUsers {
+		dst = v.stepUsers(dst, limit)
 	}
 	if v.phase == inEnd {
 		dst = append(dst, sectionEnd)
@@ -265,7 +273,7 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 		old(nil)
 	}
 	if !stopped && len(v.rest) == 0 && v.oldKeys.Len() == 0 {
-		v.phase = inEnd
+		v.phase = inUsers
 	}
 	return dst
 }

@@ -229,6 +229,7 @@ func sample(t testing.TB) *rig {
 	r.do(cmd(OpMSet, "", "empty key", "b", "", "c", "\x00\xff"))
 	r.do(cmd(OpSet, "d", "with deadline").with(77_000, FlagAt))
 	r.do(cmd(OpLimit, "key-bytes").with(1000))
+	r.do(cmd(OpUserSet, "al", "on nopass"))
 	return r
 }
 
@@ -405,7 +406,7 @@ func TestRestoreRefusesWrongOrder(t *testing.T) {
 		for _, it := range tc.items {
 			content = append(appendItemHead(content, it), it.value...)
 		}
-		content = append(content, sectionEnd)
+		content = append(content, sectionUsers, 0, sectionEnd)
 		m := New(DefaultLimits())
 		err := m.Restore(raft.SnapshotMeta{Last: s.applied, Time: s.now, Level: level, Hash: h.hash}, bytes.NewReader(content))
 		if (err == nil) != tc.ok || err != nil && !errors.Is(err, ErrMalformed) {

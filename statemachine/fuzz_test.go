@@ -15,6 +15,7 @@ func seedCommands() [][]byte {
 		cmd(OpMSet, "a", "1", "b", "2"), cmd(OpIncrBy, "n").with(-3), cmd(OpSessionOpen), cmd(OpSessionKeep).with(1),
 		cmd(OpSessionClose).with(1), once(1, 1, cmd(OpSet, "k", "v")), cmd(OpVerify), cmd(OpLimit, "sessions").with(4),
 		cmd(OpGet, "k"), cmd(OpScan, "", "*").with(3), cmd(OpMGet, "a", "b"), cmd(OpDBSize), cmd(OpSession).with(1),
+		cmd(OpUserSet, "al", "off").with(3), cmd(OpUserDel, "al", "bo"), cmd(OpPublish, "c", "m"), cmd(OpUsers, "al"),
 	} {
 		out = append(out, AppendCommand(nil, c))
 	}

@@ -15,7 +15,8 @@ var update = flag.Bool("update", false, "rewrite testdata; read that diff like c
 // new level or a broken cluster.
 func TestBytesStayAsTheyAre(t *testing.T) {
 	var out bytes.Buffer
-	for _, c := range seedCommands()[:17] {
+	seeds := seedCommands()
+	for _, c := range seeds[:len(seeds)-2] { // the last two are malformed
 		fmt.Fprintf(&out, "command %v %x\n", Op(c[0]), c)
 	}
 	for _, r := range []Result{

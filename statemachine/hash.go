@@ -21,6 +21,7 @@ const (
 	tagKept    = 4 // session, sequence number, hashes of request and result
 	tagSetting = 5 // hash of the name, value
 	tagInstant = 6 // index, term, time, level
+	tagUser    = 7 // hash of the name, version, hash of the rules
 )
 
 // chunkBytes cuts values for hashing, so that APPEND hashes what it adds and
@@ -131,5 +132,8 @@ func (s *state) recompute() [16]byte {
 		fresh.running.add(e.sum())
 		return true
 	})
+	for i := range s.users {
+		fresh.running.add(s.users[i].sum())
+	}
 	return fresh.hash()
 }

@@ -13,6 +13,7 @@ type Machine struct {
 	st  *state
 	err *StopError
 
+	onUsers   func([]User) // told of every change of users
 	viewLimit int64
 	gone      error // why the view that was asked for ended early
 
@@ -93,6 +94,12 @@ func (m *Machine) run(dst []byte) []byte {
 	case OpVerify:
 		h := m.st.hash()
 		return appendBytes(dst, h[:])
+	case OpUserSet:
+		return m.setUser(c, dst)
+	case OpUserDel:
+		return m.delUsers(c, dst)
+	case OpPublish:
+		return appendOK(dst)
 	default:
 		return m.write(c, dst)
 	}

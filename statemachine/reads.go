@@ -55,6 +55,8 @@ func (m *Machine) Query(cmd, dst []byte) []byte {
 		return m.scan(c, dst)
 	case OpDBSize:
 		return appendInt(dst, int64(s.tree.Len()-s.dueCount()))
+	case OpUsers:
+		return m.listUsers(c, dst)
 	default: // OpSession
 		if e := s.session(c.Num); e != nil {
 			return appendInt(dst, int64(e.last))

@@ -28,6 +28,7 @@ func (m *Machine) Restore(meta raft.SnapshotMeta, r io.Reader) error {
 		m.gone = ErrViewGone
 	}
 	m.st, m.err = s, nil
+	m.usersChanged()
 	return nil
 }
 
@@ -58,6 +59,8 @@ func restore(meta raft.SnapshotMeta, r io.Reader) (*state, error) {
 	src.sessions(s, h.sessions)
 	src.section(sectionKeys)
 	src.keys(s, h.keys)
+	src.section(sectionUsers)
+	src.users(s)
 	src.section(sectionEnd)
 	src.end()
 	if src.err != nil {

@@ -39,7 +39,7 @@ type item struct {
 //	keys and tree hold the same items, under their keys
 //	timers holds the items with a deadline, each under its present one
 //	the list from oldest to newest holds all sessions, ascending by used and by usedAt
-//	running is the sum of all elements of keys and sessions
+//	running is the sum of all elements of keys, sessions and users
 type state struct {
 	applied raft.EntryID
 	now     raft.Time
@@ -55,7 +55,10 @@ type state struct {
 	sessions       btree.Map[uint64, *session]
 	oldest, newest *session // by last use
 
-	running sum   // of keys and sessions
+	users     []User // by name; replaced, never changed
+	userBytes int
+
+	running sum   // of keys, sessions and users
 	view    *view // nil if not frozen
 }
 
