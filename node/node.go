@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +22,9 @@ type Node struct {
 	cfg     Config
 	ports   Ports
 	metrics *Metrics
-	in      *inbox
-	replica *Replica
+	turns   *Loop    // the loop goroutine's
+	in      *inbox   // of turns: anybody's
+	replica *Replica // of turns
 	applier *Applier
 	w       *workers
 
@@ -58,20 +58,15 @@ func New(cfg Config, durable raft.Durable, ports Ports) (*Node, error) {
 		epoch:   time.Now(),
 	}
 	if err := cfg.Validate(); err != nil {
+		return nil, err // before anything is sized by it
+	}
+	n.w = newWorkers(n)
+	var err error
+	n.turns, n.applier, err = Assemble(cfg, durable, ports.Machine, n.w, n.w, n.metrics, ports.Snapshots.Open)
+	if err != nil {
 		return nil, err
 	}
-	if durable.Snapshot.Last.Index > 0 {
-		if err := restore(ports.Machine, durable.Snapshot, ports.Snapshots.Open); err != nil {
-			return nil, err
-		}
-	}
-	n.in = newInbox(cfg.Inbox, n.metrics)
-	n.w = newWorkers(n)
-	n.applier = NewApplier(ports.Machine, durable.Snapshot, n.w, n.metrics, ports.Snapshots.Open)
-	var err error
-	if n.replica, err = NewReplica(cfg, durable, n.w, n.metrics, ports.Machine.TickCommand(nil)); err != nil {
-		return nil, fmt.Errorf("start the core: %w", err)
-	}
+	n.in, n.replica = n.turns.in, n.turns.replica
 	n.publish()
 	return n, nil
 }

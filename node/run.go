@@ -114,7 +114,6 @@ func (n *Node) loop(ctx context.Context) (err error) {
 			err = panicked("the loop", p)
 		}
 	}()
-	empty := &batch{}
 	for {
 		select {
 		case err := <-n.fatal: // before all else
@@ -135,14 +134,11 @@ func (n *Node) loop(ctx context.Context) (err error) {
 			n.in.close(ErrShutdown)
 			return err
 		}
-		b := n.in.take(empty)
-		b.handle(n.replica)
-		n.replica.Flush()
+		n.turns.Turn()
 		if n.replica.statusOld {
 			n.replica.statusOld = false
 			n.publish()
 		}
-		b.reset()
 		n.loopAt.Store(int64(n.since()))
 	}
 }
@@ -162,10 +158,7 @@ func (w *workers) caught(what string) {
 
 // leave answers everything that is open and takes nothing more.
 func (n *Node) leave(err error) {
-	n.in.close(err)
-	b := n.in.take(&batch{})
-	b.handle(n.replica) // what came before is not lost without an answer
-	n.replica.Handle(Stop{Err: err})
+	n.turns.Leave(err)
 	n.publish()
 }
 
