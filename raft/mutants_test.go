@@ -82,7 +82,7 @@ func TestMutants(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	copyTree(t, root, dir, "raft", "sim", "internal/testenv")
+	copyTree(t, root, dir, "raft", "sim/cores", "internal/testenv")
 	for _, f := range []string{"go.mod", "go.sum"} {
 		copyFile(t, filepath.Join(root, f), filepath.Join(dir, f))
 	}
@@ -100,7 +100,7 @@ func TestMutants(t *testing.T) {
 			defer write(t, path, string(src))
 			var seen string
 			for _, b := range []struct{ letter, pkg, run string }{
-				{"s", "./raft", "TestScenarios"}, {"p", "./raft", "TestPaper"}, {"r", "./sim", "TestCores"},
+				{"s", "./raft", "TestScenarios"}, {"p", "./raft", "TestPaper"}, {"r", "./sim/cores", "TestCores"},
 			} {
 				if !strings.Contains(*benches, b.letter) || b.letter == "r" && seen != "" && !strings.Contains(m.seen, "r") {
 					continue

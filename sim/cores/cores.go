@@ -1,4 +1,4 @@
-package sim
+package cores
 
 import (
 	"container/heap"

@@ -1,4 +1,4 @@
-package sim
+package cores
 
 import (
 	"flag"
@@ -33,7 +33,7 @@ func TestCores(t *testing.T) {
 				res := Run(seed, nil)
 				if res.Err != nil {
 					failed++
-					t.Errorf("seed %d: %v\nreplay: go test ./sim -run TestSeed -seed %d -trace", seed, res.Err, seed)
+					t.Errorf("seed %d: %v\nreplay: go test ./sim/cores -run TestSeed -seed %d -trace", seed, res.Err, seed)
 				}
 				sum.Steps += res.Steps
 				sum.Committed += res.Committed
