@@ -56,7 +56,7 @@ func inspect(b []byte, outer, inner *Command) error {
 	if err := inspectOne(outer.Args[0], inner); err != nil {
 		return err
 	}
-	if !inner.Op.once() {
+	if inner.Op.info().class != classWrite {
 		return &refusedError{fmt.Sprintf("ERR '%v' can't stand inside 'once'", inner.Op)}
 	}
 	return nil
@@ -70,34 +70,15 @@ func inspectOne(b []byte, c *Command) error {
 	if err := c.Decode(b); err != nil {
 		return &refusedError{"ERR " + err.Error()}
 	}
-	if strange := c.Flags &^ c.Op.flags(); strange != 0 {
+	i := c.Op.info()
+	if strange := c.Flags &^ i.flags; strange != 0 {
 		return &unknownError{fmt.Sprintf("flag %#x of '%v'", uint16(strange), c.Op)}
 	}
-	if c.Op.ReadOnly() {
+	if i.class == classRead {
 		return &refusedError{fmt.Sprintf("ERR '%v' is a read and doesn't belong in the log", c.Op)}
 	}
-	if !c.arity() {
+	if !c.fits(i) {
 		return &refusedError{fmt.Sprintf("ERR wrong number of arguments for '%v' command", c.Op)}
 	}
 	return nil
-}
-
-// arity tells whether the number of arguments fits the operation.
-func (c *Command) arity() bool {
-	n := len(c.Args)
-	switch c.Op {
-	case OpSet, OpAppend, OpUserSet, OpPublish:
-		return n == 2
-	case OpIncrBy, OpOnce, OpLimit, OpGet, OpStrlen:
-		return n == 1
-	case OpUsers:
-		return n <= 1
-	case OpDel, OpExists, OpMGet, OpUserDel:
-		return n >= 1
-	case OpMSet:
-		return n >= 2 && n%2 == 0
-	case OpScan:
-		return n == 1 || n == 2
-	}
-	return n == 0
 }

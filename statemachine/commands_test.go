@@ -270,7 +270,7 @@ func TestUnknownCommandStops(t *testing.T) {
 		e    func(r *rig) raft.Entry
 		want string
 	}{
-		{"operation", func(r *rig) raft.Entry { return r.entry([]byte{13, 0xff}) }, "operation 13 is unknown"},
+		{"operation", func(r *rig) raft.Entry { return r.entry([]byte{11 + 50, 0xff}) }, "operation 61 is unknown"},
 		{"operation zero", func(r *rig) raft.Entry { return r.entry([]byte{0}) }, "operation 0 is unknown"},
 		{"flag", func(r *rig) raft.Entry { return r.entry(AppendCommand(nil, cmd(OpSet, "k", "v").with(0, 1<<9))) }, "flag 0x200 of 'set' is unknown"},
 		{"flag of another", func(r *rig) raft.Entry { return r.entry(AppendCommand(nil, cmd(OpDel, "k").with(0, FlagNX))) }, "flag 0x1 of 'del' is unknown"},

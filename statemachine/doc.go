@@ -16,6 +16,9 @@
 // Freeze fixes a point-in-time view that Step encodes bit by bit while Apply
 // goes on: a write first puts aside what the view still needs.
 //
+// Observe tells one listener of every visible change as it happens, in the order
+// of the log.
+//
 // It knows nothing of Raft but its types, and nothing of clients or files.
 //
 // Read Command and Machine.Apply first, then state.go, sessions.go, freeze.go.

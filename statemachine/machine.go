@@ -98,8 +98,6 @@ func (m *Machine) run(dst []byte) []byte {
 		return m.setUser(c, dst)
 	case OpUserDel:
 		return m.delUsers(c, dst)
-	case OpPublish:
-		return appendOK(dst)
 	default:
 		return m.write(c, dst)
 	}

@@ -20,10 +20,11 @@ func (m *Machine) Query(cmd, dst []byte) []byte {
 	if err := c.Decode(cmd); err != nil {
 		return appendErrorf(dst, "ERR %v", err)
 	}
-	if !c.Op.ReadOnly() || c.Flags != 0 {
+	i := c.Op.info()
+	if i.class != classRead || c.Flags&^i.flags != 0 {
 		return appendErrorf(dst, "ERR '%v' with flags %#x is not a read", c.Op, uint16(c.Flags))
 	}
-	if !c.arity() {
+	if !c.fits(i) {
 		return appendErrorf(dst, "ERR wrong number of arguments for '%v' command", c.Op)
 	}
 	s := m.st

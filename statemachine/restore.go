@@ -27,8 +27,12 @@ func (m *Machine) Restore(meta raft.SnapshotMeta, r io.Reader) error {
 	if m.st.view != nil {
 		m.gone = ErrViewGone
 	}
+	s.observe = m.st.observe
 	m.st, m.err = s, nil
 	m.usersChanged()
+	if s.observe != nil {
+		s.observe(Change{Kind: ChangeRestore, Index: s.applied.Index, Time: s.now})
+	}
 	return nil
 }
 

@@ -60,6 +60,8 @@ type state struct {
 
 	running sum   // of keys, sessions and users
 	view    *view // nil if not frozen
+
+	observe func(Change) // nil if nobody wants to know
 }
 
 func newState(l Limits) *state {
@@ -144,9 +146,21 @@ func (s *state) find(key []byte) (it *item, live bool) {
 	return it, it != nil && !s.due(it)
 }
 
-// store gives the key a value, which the state owns from now on. it is what find returned.
-func (s *state) store(it *item, key, value []byte, deadline int64) {
-	if it == nil {
+// current is find for a write: what is due goes first, as it does in Redis.
+func (s *state) current(key []byte) *item {
+	it, live := s.find(key)
+	if it != nil && !live {
+		s.expire(it)
+		return nil
+	}
+	return it
+}
+
+// store gives the key a value, which the state owns from now on. it is what
+// current returned. The event is what observers are told.
+func (s *state) store(it *item, key, value []byte, deadline int64, event string) *item {
+	fresh := it == nil
+	if fresh {
 		it = newItem(key)
 		s.keys[it.key] = it
 		s.tree.Set(it)
@@ -160,6 +174,13 @@ func (s *state) store(it *item, key, value []byte, deadline int64) {
 	s.schedule(it, deadline)
 	s.running.add(it.sum())
 	s.bytes += int64(len(value))
+	if s.observe != nil {
+		if fresh {
+			s.noted(it, "new", ofNew)
+		}
+		s.changed(it, event, ofStrings)
+	}
+	return it
 }
 
 // schedule sets the deadline of a stored item.
@@ -176,8 +197,11 @@ func (s *state) schedule(it *item, deadline int64) {
 	}
 }
 
-// remove takes a stored key away.
-func (s *state) remove(it *item) {
+// expire removes a key whose deadline has passed.
+func (s *state) expire(it *item) { s.remove(it, "expired", ofExpiry) }
+
+// remove takes a stored key away. The event is what observers are told.
+func (s *state) remove(it *item, event string, class byte) {
 	s.view.keepKey(it)
 	s.running.sub(it.sum())
 	s.bytes -= int64(len(it.key) + len(it.value))
@@ -186,6 +210,7 @@ func (s *state) remove(it *item) {
 	s.schedule(it, 0)
 	// The tree's nodes share arrays and may hold on to the item for a while.
 	it.value = nil
+	s.gone(it.key, event, class)
 }
 
 // advance moves to the next entry.
@@ -203,7 +228,7 @@ func (s *state) sweep(limit int) {
 		if !ok || it.deadline > now {
 			break
 		}
-		s.remove(it)
+		s.expire(it)
 	}
 	s.sweepSessions(limit)
 }

@@ -25,8 +25,8 @@ func (m *Machine) write(c *Command, dst []byte) []byte {
 	case OpDel:
 		n := int64(0)
 		for _, key := range c.Args {
-			if it, live := m.st.find(key); live {
-				m.st.remove(it)
+			if it := m.st.current(key); it != nil {
+				m.st.remove(it, "del", ofAny)
 				n++
 			}
 		}
@@ -37,6 +37,9 @@ func (m *Machine) write(c *Command, dst []byte) []byte {
 		return m.incr(c, dst)
 	case OpLimit:
 		return m.limit(c, dst)
+	case OpPublish:
+		m.st.published(c.Args[0], c.Args[1])
+		return appendOK(dst)
 	}
 	// inspect lets nothing else through; an error on every node is still better than a panic.
 	return appendErrorf(dst, "ERR '%v' is not a write", c.Op)
@@ -98,7 +101,8 @@ func (m *Machine) set(c *Command, dst []byte) []byte {
 	if dst, bad := m.tooLarge(key, len(value), dst); bad {
 		return dst
 	}
-	it, live := s.find(key)
+	it := s.current(key)
+	live := it != nil
 	get := c.Flags&FlagGet != 0
 	if get {
 		dst = appendValue(dst, it, live)
@@ -114,9 +118,12 @@ func (m *Machine) set(c *Command, dst []byte) []byte {
 	}
 	switch {
 	case deadline == 0 || deadline > s.nowMillis():
-		s.store(it, key, own(value), deadline)
-	case it != nil:
-		s.remove(it) // it would never be seen
+		it = s.store(it, key, own(value), deadline, "set")
+		if c.Flags&(FlagIn|FlagAt) != 0 {
+			s.noted(it, "expire", ofAny)
+		}
+	case live:
+		s.remove(it, "del", ofAny) // it would never be seen
 	}
 	if !get {
 		dst = appendOK(dst)
@@ -131,8 +138,7 @@ func (m *Machine) mset(c *Command, dst []byte) []byte {
 		}
 	}
 	for i := 0; i < len(c.Args); i += 2 {
-		it, _ := m.st.find(c.Args[i])
-		m.st.store(it, c.Args[i], own(c.Args[i+1]), 0)
+		m.st.store(m.st.current(c.Args[i]), c.Args[i], own(c.Args[i+1]), 0, "set")
 	}
 	return appendOK(dst)
 }
@@ -142,12 +148,12 @@ func (m *Machine) mset(c *Command, dst []byte) []byte {
 // what is written behind it.
 func (m *Machine) append(c *Command, dst []byte) []byte {
 	s, key, added := m.st, c.Args[0], c.Args[1]
-	it, live := s.find(key)
-	if !live {
+	it := s.current(key)
+	if it == nil {
 		if dst, bad := m.tooLarge(key, len(added), dst); bad {
 			return dst
 		}
-		s.store(it, key, own(added), 0)
+		s.store(it, key, own(added), 0, "append")
 		return appendInt(dst, int64(len(added)))
 	}
 	// The key is there already: a cap that was lowered since doesn't concern it.
@@ -164,12 +170,14 @@ func (m *Machine) append(c *Command, dst []byte) []byte {
 	s.running.add(it.head(k))
 	s.running.add(it.chunks(k, full))
 	s.bytes += int64(len(added))
+	s.changed(it, "append", ofStrings)
 	return appendInt(dst, int64(len(it.value)))
 }
 
 func (m *Machine) incr(c *Command, dst []byte) []byte {
 	s, key := m.st, c.Args[0]
-	it, live := s.find(key)
+	it := s.current(key)
+	live := it != nil
 	var old, deadline int64
 	if live {
 		var ok bool
@@ -190,7 +198,7 @@ func (m *Machine) incr(c *Command, dst []byte) []byte {
 	if dst, bad := m.tooLarge(limitKey, len(value), dst); bad {
 		return dst
 	}
-	s.store(it, key, own(value), deadline)
+	s.store(it, key, own(value), deadline, "incrby")
 	return appendInt(dst, old+c.Num)
 }
 
