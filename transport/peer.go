@@ -306,6 +306,11 @@ func (m *manager) onOffer(o offer) {
 	case !m.decides() && m.holdsNewer(w, o.epoch):
 		o.c.close()
 		o.verdict <- nil
+	case m.decides() && hungUp(o.c.raw):
+		// The hello of a dial that was given up, perhaps by a process that is gone
+		// since. As a connection it would say that the peer lives.
+		o.c.close()
+		o.verdict <- nil
 	default:
 		m.stand(o.c, o.epoch, false, w)
 		o.verdict <- nil

@@ -1,11 +1,13 @@
 package transport
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -195,6 +197,40 @@ func TestReconnectAfterRestart(t *testing.T) {
 	if s := a.Stats().Peers[0]; s.Boot != again.Boot || s.Connects != 2 || !s.Connected || s.MaxLevel != 3 || s.Name != "n2" || s.Addr != addr {
 		t.Errorf("stats are %+v", s)
 	}
+}
+
+// A dial that its own side gave up, read late: both of two nodes dial, one
+// connection stands, and the process of the other dial dies before its hello is
+// read. It must not pass for a sign of life.
+func TestDialGivenUpIsNoConnection(t *testing.T) {
+	a := run(t, Config{}, helloOf(1))
+	ln, err := net.Listen("tcp", ownHost()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dead, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	if _, err := raw.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("the end of the dial: %v", err)
+	}
+	c := &candidate{raw: raw, nc: raw, fr: &frameReader{r: bufio.NewReader(raw), max: maxHandshake}, hello: greet(2, 1)}
+	if r := a.admit(c, func() {}); r != nil {
+		t.Fatalf("%v", r)
+	}
+	// What counts as a connection does so before admit returns.
+	if got := a.rec.list("connected", "lost"); len(got) != 0 {
+		t.Errorf("a dial that was over came to count: %q", got)
+	}
+	// And one that is alive does count.
+	deafPeer(t, a, 2)
 }
 
 // A removed node's connection ends when SetMembers is told, and it isn't let in again.
