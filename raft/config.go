@@ -5,7 +5,7 @@ import "errors"
 // Config is what a core needs to know of its node. New refuses one that is out of bounds.
 type Config struct {
 	ID   NodeID // not None
-	Boot uint64 // random, new at each start of the process, not zero
+	Boot uint64 // of this start of the process: above those of all earlier ones, not zero; a copy of the directory draws another
 	Seed uint64 // of the election jitter: any value; different on each node
 
 	// ElectionTicks is how long a follower waits for a leader before it stands

@@ -45,7 +45,7 @@ func (r *Raft) electionTick() {
 	if r.role == Candidate && !r.election.asked {
 		return // its own disk is what it waits for
 	}
-	if r.elapsed++; r.elapsed >= r.timeout {
+	if r.elapsed++; r.timedOut() {
 		if r.role == Follower {
 			r.reason = fmt.Sprintf("no leader heard for %d ticks", r.elapsed)
 		}

@@ -135,6 +135,9 @@ func (r *Raft) onAppendReply(m Message) {
 	if w == nil || m.Match > m.Have || m.Have > last {
 		return // not a member any more, or not what a core of ours says
 	}
+	if m.Boot < w.boot {
+		return // late, of a process that is gone: the new one may have less, and be at another place
+	}
 	w.silent = 0
 	r.noteBoot(w, m)
 	if m.Have > w.have || m.Have >= w.tried || m.Full || m.Fetch != w.fetch || m.Fetched > w.fetched {

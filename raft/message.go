@@ -32,7 +32,7 @@ type Message struct {
 	From NodeID
 	To   NodeID
 	Term Term
-	Boot uint64 // the sender's boot: random, new at each start
+	Boot uint64 // the sender's boot: new at each start, and ascending
 	Seq  uint64 // the last write that the sender's disk has confirmed
 
 	// MsgAppend, MsgOffer.

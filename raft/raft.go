@@ -35,7 +35,7 @@ type Raft struct {
 	// Timers, in ticks.
 	now      uint64
 	elapsed  int // since the election timer was reset
-	timeout  int // elapsed at which to stand, this time; grows with slow writes
+	timeout  int // elapsed at which to stand, this time; slow writes stretch it, see timedOut
 	heard    int // since this term's leader was heard; stickiness while below an election timeout
 	beat     int // since the last heartbeat
 	behind   int // how long the own disk has been behind a majority without it
@@ -271,13 +271,15 @@ func (r *Raft) sticky() bool {
 	return r.role == Leader || r.leader != None && r.heard < r.cfg.ElectionTicks
 }
 
-// resetTimer starts the election timer anew, with fresh jitter. Slow disks make
-// everybody slower to stand: a vote needs a write (at most half a minute).
+// resetTimer starts the election timer anew, with fresh jitter.
 func (r *Raft) resetTimer() {
 	r.elapsed = 0
-	jitter := int(r.rand.Uint64() % uint64(r.cfg.ElectionTicks))
-	r.timeout = r.cfg.ElectionTicks + jitter + min(4*r.w.slow(), slowWindow)
+	r.timeout = r.cfg.ElectionTicks + int(r.rand.Uint64()%uint64(r.cfg.ElectionTicks))
 }
+
+// timedOut tells whether it is time to stand. Slow disks make everybody slower to
+// stand, because a vote needs a write.
+func (r *Raft) timedOut() bool { return r.elapsed >= r.timeout+min(4*r.w.slow(), slowMost) }
 
 // Unreachable tells that a node's connection was reset and redialling refused:
 // its process is gone. A follower of it stops being loyal and makes a bid, in

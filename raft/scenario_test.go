@@ -176,7 +176,7 @@ func (s *scenario) play(line, cmd string, args []string) {
 		}
 		s.flush(node(0))
 	case "stand":
-		for range 500 {
+		for range 4000 { // beyond what slow writes stretch a timeout by
 			for _, n := range s.c.Nodes {
 				if n.Core != nil && n != node(0) && n.Core.Role() == raft.Follower && n.Core.Status().Ready {
 					s.c.Tick(n)

@@ -194,8 +194,8 @@ func (r *Raft) AppendText(b []byte) []byte {
 		b = fmt.Appendf(b, " %v %d %d %q\n", e.EntryID, e.Type, e.Time, e.Data)
 	}
 	w := &r.w
-	b = fmt.Appendf(b, "writes seq %d done %d stable %d handed %d base %v reset %v slowest %v period %d\n",
-		w.seq, w.done, w.stable, w.handed, w.base, w.reset, w.slowest, w.period)
+	b = fmt.Appendf(b, "writes seq %d done %d stable %d handed %d base %v reset %v slowest %v period %d ended %d\n",
+		w.seq, w.done, w.stable, w.handed, w.base, w.reset, w.slowest, w.period, w.ended)
 	b = fmt.Appendf(b, " durable %v given %v flight %v\n", w.durable, w.given, w.flight)
 	for _, c := range r.configs {
 		b = fmt.Appendf(b, "configuration %d %v\n", c.index, AppendConfiguration(nil, c.Configuration))

@@ -14,8 +14,9 @@ type writes struct {
 	flight  []flight
 	base    EntryID // to be told to the disk with the next write; zero if nothing
 	reset   bool    // the next write drops the whole log
-	slowest [2]int  // ticks of the slowest write, in this period and in the one before
+	slowest [2]int  // ticks of the slowest write that ended in this period, and in the one before
 	period  int     // ticks of this period
+	ended   int     // writes that ended in this period
 }
 
 // promise is what must not be forgotten beside the log.
@@ -44,16 +45,25 @@ func (w *writes) cut(i Index) {
 	}
 }
 
-// slowWindow is how long, in ticks, a slow write is remembered at least: half
-// a minute at the default tick.
-const slowWindow = 3000
+// A write is recent while its period or the next one lasts. A period ends when
+// so many ticks have passed and so many writes have ended: one that took long
+// stops counting when the disk has been quick since, for a while and often, and
+// it goes on counting where nothing else was written.
+const (
+	slowTicks  = 500 // 5 s at the default tick
+	slowWrites = 16
+)
+
+// slowMost bounds by how many ticks slow writes stretch an election timeout:
+// half a minute at the default tick.
+const slowMost = 3000
 
 func (w *writes) tick() {
 	for k := range w.flight {
 		w.flight[k].age++
 	}
-	if w.period++; w.period >= slowWindow {
-		w.period = 0
+	if w.period++; w.period >= slowTicks && w.ended >= slowWrites {
+		w.period, w.ended = 0, 0
 		w.slowest[1], w.slowest[0] = w.slowest[0], 0
 	}
 }
@@ -66,8 +76,9 @@ func (w *writes) oldest() int {
 	return w.flight[0].age
 }
 
-// slow is the slowest recent write in ticks.
-func (w *writes) slow() int { return max(w.slowest[0], w.slowest[1]) }
+// slow is the slowest recent write in ticks; one that is under way counts with
+// what it has taken so far.
+func (w *writes) slow() int { return max(w.slowest[0], w.slowest[1], w.oldest()) }
 
 // wrote takes the disk's word for every write up to seq.
 func (w *writes) wrote(seq uint64) {
@@ -78,6 +89,7 @@ func (w *writes) wrote(seq uint64) {
 		w.durable = f.promise
 		w.stable = max(w.stable, f.last)
 		w.slowest[0] = max(w.slowest[0], f.age)
+		w.ended++
 	}
 }
 

@@ -19,7 +19,7 @@ type Hello struct {
 	Node     [16]byte    // UUID of the data directory
 	ID       raft.NodeID // incarnation, drawn from Node
 	Name     string      // for people, at most 256 bytes
-	Boot     uint64      // random, new at each start of the process, not zero
+	Boot     uint64      // new at each start of the process, ascending, not zero
 	MinLevel uint32      // levels of commands that this binary knows
 	MaxLevel uint32
 }

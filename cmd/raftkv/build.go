@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
@@ -219,7 +218,11 @@ func (d *daemon) openNode() error {
 	}
 	machine := statemachine.New(statemachine.DefaultLimits())
 	machine.LimitView(int64(d.cfg.Snapshot.OverlayBytes))
-	nc := d.nodeConfig()
+	boot, err := identity.NextBoot(dir, time.Now())
+	if err != nil {
+		return exitWith(exitDisk, err)
+	}
+	nc := d.nodeConfig(boot)
 	d.node, err = node.New(nc, durable, node.Ports{
 		Store: store, Machine: machine, Snapshots: d.snapshots, Network: d.transport,
 	})
@@ -281,7 +284,7 @@ func (d *daemon) snapshotSource(last raft.EntryID, offset uint64) (file readClos
 }
 
 // nodeConfig turns the YAML's words into the node's.
-func (d *daemon) nodeConfig() node.Config {
+func (d *daemon) nodeConfig(boot uint64) node.Config {
 	c, nc := d.cfg, node.DefaultConfig()
 	nc.Name, nc.Cluster, nc.Version = c.Node.Name, d.id.Cluster().String(), readVersion().String()
 	nc.Logger = d.log
@@ -299,7 +302,7 @@ func (d *daemon) nodeConfig() node.Config {
 	nc.Committed = d.onCommitted
 	nc.Frees, nc.Check = statemachine.Frees, statemachine.Check
 	nc.Raft = raft.Config{
-		ID: d.id.ID(), Boot: random(), Seed: random(),
+		ID: d.id.ID(), Boot: boot, Seed: random(),
 		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks,
 		MaxAppendBytes: int(c.Raft.AppendBytes), MaxInflight: c.Raft.InflightMessages, MaxInflightBytes: int(c.Raft.InflightBytes),
 		MaxWriteBytes: int(c.Raft.WriteBytes), MaxWrites: 1,
@@ -308,11 +311,11 @@ func (d *daemon) nodeConfig() node.Config {
 	return nc
 }
 
-// random is a number that is not zero.
+// random is any number.
 func random() uint64 {
 	var b [8]byte
 	_, _ = crand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	return cmp.Or(binary.LittleEndian.Uint64(b[:]), 1)
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // fatal is called when the node must not go on. When the store failed, what the
