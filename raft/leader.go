@@ -10,6 +10,7 @@ type lead struct {
 	windows     []window // of the other members, ascending by id
 	noop        Index    // the first entry of this term
 	uncommitted int      // bytes above commit
+	appended    uint64   // bytes appended in this term
 
 	round     uint64 // newest read round opened
 	confirmed uint64 // newest read round that a majority echoed
@@ -246,11 +247,11 @@ func (r *Raft) shortOfSpace() bool {
 }
 
 // leaderMessages derives what each member is due. Entries leave before the own
-// disk has them (thesis 10.2.1).
-func (r *Raft) leaderMessages(out []Message) []Message {
+// disk has them (thesis 10.2.1). disk tells that it takes a write now.
+func (r *Raft) leaderMessages(out []Message, disk bool) []Message {
 	r.openRound()
 	for i := range r.lead.windows {
-		out = r.windowMessages(&r.lead.windows[i], out)
+		out = r.windowMessages(&r.lead.windows[i], out, disk)
 	}
 	out = r.transferMessage(out)
 	if r.lead.leaving {
@@ -259,7 +260,7 @@ func (r *Raft) leaderMessages(out []Message) []Message {
 	return out
 }
 
-func (r *Raft) windowMessages(w *window, out []Message) []Message {
+func (r *Raft) windowMessages(w *window, out []Message, disk bool) []Message {
 	l := &r.lead
 	// A round or a heartbeat is due whether or not there is room for entries.
 	due := w.beat || w.sentRound < l.round
@@ -281,7 +282,7 @@ func (r *Raft) windowMessages(w *window, out []Message) []Message {
 			out = append(out, r.offer(m))
 			n = len(out)
 		}
-		for w.next <= r.log.last().Index && (w.probe && !w.asked || !w.probe && w.room(&r.cfg)) {
+		for w.next <= r.log.last().Index && (w.probe && !w.asked || !w.probe && w.room(&r.cfg) && (disk || r.worthSending(w))) {
 			m.Prev = r.id(w.next - 1)
 			m.Entries = r.log.slice(w.next, r.log.last().Index, r.cfg.MaxAppendBytes)
 			if w.full {
@@ -302,6 +303,9 @@ func (r *Raft) windowMessages(w *window, out []Message) []Message {
 			}
 			w.push(m.Entries[len(m.Entries)-1].Index, bytes, r.now)
 		}
+		if w.next > r.log.last().Index {
+			w.sentAppended = l.appended
+		}
 		if len(out) == n && (due || w.probe && !w.asked) {
 			m.Prev, m.Entries = r.id(w.next-1), nil
 			out = append(out, m)
@@ -312,6 +316,14 @@ func (r *Raft) windowMessages(w *window, out []Message) []Message {
 		w.beat, w.told, w.sentRound = false, r.commit, l.round
 	}
 	return out
+}
+
+// worthSending tells whether entries go to a member though the own disk is busy:
+// to one that has nothing under way, and whole messages. The rest waits for
+// either disk. Both of them are busy with what came before, so that it would
+// only wait at the other end, in one small message an entry.
+func (r *Raft) worthSending(w *window) bool {
+	return len(w.sent) == 0 || r.lead.appended-w.sentAppended >= uint64(r.cfg.MaxAppendBytes)
 }
 
 // offer makes m name the newest snapshot, which reaches at least to base.
@@ -376,7 +388,7 @@ func (r *Raft) leave(out []Message) []Message {
 		w := &r.lead.windows[i]
 		if w.told < r.commit {
 			w.beat = true
-			out = r.windowMessages(w, out)
+			out = r.windowMessages(w, out, true)
 		}
 		if r.config().IsVoter(w.id) && w.active(&r.cfg) && w.match >= best {
 			heir, best = w.id, w.match

@@ -53,12 +53,13 @@ type Soft struct {
 // returns is not returned again, but for messages, which the protocol repeats.
 func (r *Raft) Output(room Room) Output {
 	var out Output
+	disk := room.Write && len(r.w.flight) < r.cfg.MaxWrites
 	out.Messages = r.answers
 	r.answers = nil
 	out.Messages = r.electionMessages(out.Messages)
 	switch r.role {
 	case Leader:
-		out.Messages = r.leaderMessages(out.Messages)
+		out.Messages = r.leaderMessages(out.Messages, disk)
 	case Follower:
 		out.Messages = r.followerReply(out.Messages)
 	}
@@ -71,7 +72,7 @@ func (r *Raft) Output(room Room) Output {
 	if room.Install {
 		out.Install = r.install()
 	}
-	if room.Write && len(r.w.flight) < r.cfg.MaxWrites {
+	if disk {
 		out.Write = r.write()
 	}
 	if room.Apply > 0 && r.handed < r.commit && !r.refetch {

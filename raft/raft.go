@@ -334,6 +334,7 @@ func (r *Raft) appendOwn(t EntryType, data []byte, now Time) EntryID {
 	e := Entry{EntryID: EntryID{r.term, r.log.last().Index + 1}, Type: t, Time: max(now, r.log.lastTime()), Data: data}
 	r.log.append(e)
 	r.lead.uncommitted += e.size()
+	r.lead.appended += uint64(e.size())
 	return e.EntryID
 }
 

@@ -25,6 +25,8 @@ type window struct {
 	limit     int // most bytes under way; adapts
 	timely    int // bytes acknowledged in time since the limit last changed
 
+	sentAppended uint64 // lead.appended when all of the log was last sent
+
 	asked     bool   // probing: an append or offer is under way since the last heartbeat
 	beat      bool   // a heartbeat is due
 	told      Index  // commit in the newest message to it
