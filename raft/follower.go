@@ -44,6 +44,7 @@ func (r *Raft) onAppend(m Message) {
 		return
 	}
 	f := &r.follow
+	owed := f.owed || m.Round > f.echo
 	f.owed = true
 	f.echo = max(f.echo, m.Round)
 
@@ -72,12 +73,15 @@ func (r *Raft) onAppend(m Message) {
 	f.reject = false
 	last := prev.Index
 	if !r.mayTake() {
-		entries = entries[:takeable(entries)]
+		entries, owed = entries[:takeable(entries)], true
 	}
 	for i, e := range entries {
 		if !r.log.has(e.EntryID) {
 			r.replaceFrom(e.Index, entries[i:])
 			last = entries[len(entries)-1].Index
+			// What is new here is acknowledged once the disk has it: that reply says all
+			// that one of now would. If the disk takes long, heartbeats are answered.
+			f.owed = owed
 			break
 		}
 		last = e.Index
