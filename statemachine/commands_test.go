@@ -376,7 +376,7 @@ func TestGlob(t *testing.T) {
 		{"[]", "a", false}, {"[^]x", "ax", true}, {"[\x80-\xff]", "\x90", true},
 		{"*[0-9]", "key7", true}, {"*a*a*a*b", strings.Repeat("a", 200), false},
 	} {
-		if got := matchGlob([]byte(tc.pattern), tc.key); got != tc.want {
+		if got := MatchGlob([]byte(tc.pattern), tc.key); got != tc.want {
 			t.Errorf("%q on %q: %v", tc.pattern, tc.key, got)
 		}
 	}

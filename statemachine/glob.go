@@ -1,12 +1,12 @@
 package statemachine
 
-// matchGlob tells whether the key fits the pattern as in Redis (stringmatch):
+// MatchGlob tells whether the key fits the pattern as in Redis (stringmatch):
 // * any bytes, ? one byte, [abc] [a-z] [^a] one of or none of, \x the byte x.
 // A class that isn't closed ends with the pattern; a range may stand the wrong
 // way round; a backslash at the end is itself. Bytes compare unsigned.
 //
 // It goes back to the last star only, so that the time is at most the product of the lengths.
-func matchGlob(pattern []byte, key string) bool {
+func MatchGlob(pattern []byte, key string) bool {
 	p, k := 0, 0
 	starP, starK := -1, 0 // where to go on after the last star, and the key from there
 	for k < len(key) {

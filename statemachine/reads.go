@@ -101,7 +101,7 @@ func (m *Machine) scan(c *Command, dst []byte) []byte {
 		}
 		next = it.key
 		count--
-		if !m.st.due(it) && (len(pattern) == 0 || matchGlob(pattern, it.key)) {
+		if !m.st.due(it) && (len(pattern) == 0 || MatchGlob(pattern, it.key)) {
 			m.found = append(m.found, it.key)
 			size += len(it.key)
 		}
