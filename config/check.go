@@ -232,6 +232,9 @@ func (k *checker) sizes() {
 	if d := c.Disk; k.sound("disk.low_space_bytes", "disk.reserve_bytes") && d.LowSpaceBytes <= d.ReserveBytes {
 		k.fault("disk.low_space_bytes", d.LowSpaceBytes, "not above disk.reserve_bytes", "more than "+d.ReserveBytes.String())
 	}
+	if f := c.Feed; k.sound("feed.events", "feed.lag") && f.Lag > f.Events {
+		k.fault("feed.lag", f.Lag, "above feed.events", fmt.Sprintf("at most %d", f.Events))
+	}
 	s := c.Snapshot
 	if k.sound("snapshot.log_entries", "snapshot.keep_entries") && s.LogEntries <= s.KeepEntries {
 		k.fault("snapshot.log_entries", s.LogEntries, "not above snapshot.keep_entries", fmt.Sprintf("more than %d", s.KeepEntries))

@@ -24,6 +24,8 @@ type Config struct {
 	Snapshot Snapshot `key:"snapshot"`
 	// Limits bound single requests and the queues that they wait in.
 	Limits Limits `key:"limits"`
+	// Feed bounds what is kept for those who watch changes.
+	Feed Feed `key:"feed"`
 	// Disk says how space and a slow or held disk are handled.
 	Disk Disk `key:"disk"`
 	// TLS secures connections. An empty cert leaves them in clear text.
@@ -169,6 +171,20 @@ type Limits struct {
 	InboxMessages int `key:"inbox_messages" default:"4096" min:"16" max:"1048576"`
 	// ApplyBytes is how much committed log may wait to be applied.
 	ApplyBytes Bytes `key:"apply_bytes" default:"16MiB" min:"64KiB" max:"4GiB"`
+}
+
+// Feed bounds what is kept for those who watch changes. All of it is in memory.
+type Feed struct {
+	// Events is how many recent changes are kept, for watchers that come back or are
+	// slow. It is rounded up to a power of two.
+	Events int `key:"events" default:"65536" min:"16" max:"16777216"`
+	// Bytes is how much their keys and values may take together.
+	Bytes Bytes `key:"bytes" default:"64MiB" min:"64KiB" max:"64GiB"`
+	// Lag is how many changes a watcher may fall behind before it is cut off and told
+	// where to go on. At most events; below it, its place is still there when it comes back.
+	Lag int `key:"lag" default:"32768" min:"1" max:"16777216"`
+	// Watchers is how many there may be at a time; one more is refused.
+	Watchers int `key:"watchers" default:"10000" min:"1" max:"1000000"`
 }
 
 // Disk says how space and a slow or held disk are handled.

@@ -20,6 +20,7 @@ import (
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raftlog"
+	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/server/httpapi"
 	"github.com/raftkv/raftkv/server/resp"
 	"github.com/raftkv/raftkv/snapshot"
@@ -46,6 +47,7 @@ type daemon struct {
 	store     *raftlog.Bolt
 	snapshots *snapshot.Dir
 	node      *node.Node
+	feed      *feed.Hub // what happened to the keys, as they are applied
 	clients   *resp.Server
 	http      *httpapi.Server
 

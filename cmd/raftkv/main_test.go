@@ -106,7 +106,7 @@ func TestExitCodesOfCommandLines(t *testing.T) {
 		{"serve --config", exitUsage, "flag needs an argument"},
 		{"serve --config x y", exitUsage, "got 1 argument, usage: raftkv serve --config FILE\n"},
 		{"serve --config no-such-file", exitConfig, "no such file"},
-		{"serve --config ../../config/testdata/sizes.bad.yaml", exitConfig, "7 faults"},
+		{"serve --config ../../config/testdata/sizes.bad.yaml", exitConfig, "8 faults"},
 		{"dev --nodes 2", exitUsage, "want 1, 3 or 5"},
 		{"dev --host 10.0.0.1", exitUsage, "no loopback address"},
 		{"dev --base-port 65534", exitUsage, "--base-port 65534"},

@@ -50,6 +50,11 @@ func (d *daemon) metrics() *prometheus.Registry {
 	gauge("waiting_requests", "Requests that wait for a leader or for an earlier one of their connection.", func() float64 { return float64(d.node.Metrics().Waiting.Load()) })
 	gauge("clients", "Client connections.", func() float64 { return float64(d.clients.Connections()) })
 
+	gauge("feed_watchers", "Subscribers to changes of keys.", func() float64 { return float64(d.feed.Stats().Subscribers) })
+	gauge("feed_events_kept", "Recent changes that are kept for them.", func() float64 { return float64(d.feed.Stats().Kept) })
+
+	counter("feed_events_total", "Changes observed.", func() float64 { return float64(d.feed.Stats().Events) })
+	counter("feed_cut_total", "Watchers that were too slow and were cut off.", func() float64 { return float64(d.feed.Stats().Cut) })
 	counter("proposals_total", "Commands appended as leader.", m(func(m *node.Metrics) uint64 { return m.Proposals.Load() }))
 	counter("applied_total", "Entries applied.", m(func(m *node.Metrics) uint64 { return m.Applied.Load() }))
 	counter("apply_batches_total", "Turns of the applier that had entries.", m(func(m *node.Metrics) uint64 { return m.Batches.Load() }))

@@ -82,6 +82,7 @@ func (d *daemon) stop(ended <-chan error) error {
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Service.StopTimeout)
 	defer cancel()
+	d.feed.Close() // who watches goes on at another node
 	err := d.node.Shutdown(ctx)
 	if err != nil {
 		d.log.Warn("not everything was finished in time; open requests were answered as unknown", "error", err)
