@@ -17,7 +17,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func main() { os.Exit(int(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))) }
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		easeTimers()
+		spareThreads()
+	}
+	os.Exit(int(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)))
+}
 
 // run executes one command line and says how the process ends. Errors are
 // printed here and nowhere else.

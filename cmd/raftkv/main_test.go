@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 		os.Exit(fakeNode(os.Args[3]))
 	case as == "main", as == "node":
 		main()
+	case as == "threads":
+		tellThreads()
+		os.Exit(0)
 	case as == "stuck", as == "chatty":
 		err := serve(context.Background(), os.Args[3], nil, os.Stderr, oddNode(as))
 		os.Exit(int(codeOf(err)))
