@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -168,6 +169,8 @@ func workload(endpoints []string) *selftest.Workload {
 func tormentAt(t *testing.T, c *selftest.Cluster, endpoints []string, faults func(w *selftest.Workload)) {
 	t.Helper()
 	w := workload(endpoints)
+	rules := selftest.NewRules()
+	defer c.Watch(t.Context(), rules)()
 	w.Start(t.Context())
 	progress(t, w)
 	faults(w)
@@ -183,32 +186,19 @@ func tormentAt(t *testing.T, c *selftest.Cluster, endpoints []string, faults fun
 	if err != nil {
 		t.Error(err)
 	}
-	t.Logf("%s: %v", t.Name(), res)
 	sameState(t, c)
+	if err := errors.Join(c.CheckLogs(rules), rules.Err()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s: %v, newest term %d, %d looks at the rules", t.Name(), res, rules.Terms(), rules.Looks())
 }
 
 // sameState waits until all nodes have applied the same, and compares their states.
 func sameState(t *testing.T, c *selftest.Cluster) {
 	t.Helper()
-	until(t, "all nodes to stand at one index", func() (bool, error) {
-		var first selftest.Status
-		for i, n := range c.Nodes {
-			s, err := n.Status(t.Context())
-			if err != nil {
-				return false, err
-			}
-			if i == 0 {
-				first = s
-			}
-			if s.AppliedIndex != first.AppliedIndex || s.AppliedIndex == 0 {
-				return false, nil
-			}
-			if s.StateHash != first.StateHash || s.StateHash == "" {
-				t.Fatalf("at entry %d the state of %s is %s, that of %s is %s", s.AppliedIndex, n.Name, s.StateHash, first.Name, first.StateHash)
-			}
-		}
-		return true, nil
-	})
+	if err := c.SameState(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // attempt is how long one request may take.

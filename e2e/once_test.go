@@ -5,32 +5,20 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/raftkv/raftkv/internal/tcpproxy"
 	"github.com/raftkv/raftkv/selftest"
 )
 
 // biting puts a proxy before every node that loses about one reply in n, after
 // the request was carried out, while on is set.
-func biting(t *testing.T, c *selftest.Cluster, n int, on *atomic.Bool) (endpoints []string, bitten func() int) {
+func biting(t *testing.T, c *selftest.Cluster, n int, on *atomic.Bool) *selftest.Fronts {
 	t.Helper()
-	var proxies []*tcpproxy.Proxy
-	for _, node := range c.Nodes {
-		p, err := tcpproxy.New(c.Host+":0", node.Client)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.Close)
-		p.Bite(func() bool { return on.Load() && rand.IntN(n) == 0 })
-		proxies = append(proxies, p)
-		endpoints = append(endpoints, p.Addr())
+	f, err := selftest.NewFronts(c)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return endpoints, func() int {
-		sum := 0
-		for _, p := range proxies {
-			sum += p.Bitten()
-		}
-		return sum
-	}
+	t.Cleanup(f.Close)
+	f.Lose(func() bool { return on.Load() && rand.IntN(n) == 0 })
+	return f
 }
 
 // CS-01, CS-02: the reply is lost after the request was carried out, the client
@@ -39,8 +27,8 @@ func TestLostRepliesInSessions(t *testing.T) {
 	parallel(t)
 	c := start(t, selftest.Options{YAML: small})
 	var on atomic.Bool
-	endpoints, bitten := biting(t, c, 6, &on)
-	tormentAt(t, c, endpoints, func(w *selftest.Workload) {
+	fronts := biting(t, c, 6, &on)
+	tormentAt(t, c, fronts.Endpoints(), func(w *selftest.Workload) {
 		on.Store(true)
 		progress(t, w)
 		for range rounds(1, 6) {
@@ -54,8 +42,8 @@ func TestLostRepliesInSessions(t *testing.T) {
 		}
 		on.Store(false)
 	})
-	t.Logf("%d replies were lost", bitten())
-	if bitten() == 0 {
+	t.Logf("%d replies were lost", fronts.Lost())
+	if fronts.Lost() == 0 {
 		t.Error("no reply was lost: nothing was tested")
 	}
 }
@@ -66,15 +54,15 @@ func TestHarnessFindsNaiveRetries(t *testing.T) {
 	parallel(t)
 	c := start(t, selftest.Options{Voters: 1})
 	var on atomic.Bool
-	endpoints, bitten := biting(t, c, 3, &on)
-	w := workload(endpoints)
+	fronts := biting(t, c, 3, &on)
+	w := workload(fronts.Endpoints())
 	w.Naive = true
 	w.Start(t.Context())
 	on.Store(true)
-	until(t, "some lost replies", func() (bool, error) { return bitten() >= 60, nil })
+	until(t, "some lost replies", func() (bool, error) { return fronts.Lost() >= 60, nil })
 	on.Store(false)
 	res, err := w.Stop("")
-	t.Logf("%d replies were lost, %v", bitten(), res)
+	t.Logf("%d replies were lost, %v", fronts.Lost(), res)
 	if !contains(err, "is there 2 times") {
 		t.Errorf("nothing was found: %v", err)
 	}

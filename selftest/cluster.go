@@ -55,15 +55,17 @@ type Node struct {
 	peers   map[string]string // where this node dials others, by name, if not at their own addresses
 	http    *http.Client
 
-	mu   sync.Mutex
-	proc *process
+	mu     sync.Mutex
+	proc   *process
+	deaths []error // runs that ended without being asked to, and were followed by another
 }
 
 // process is one run of a daemon.
 type process struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when err is set
-	err  error
+	cmd   *exec.Cmd
+	asked bool          // to end: it got SIGKILL or SIGTERM from here, or its end is known to the test
+	done  chan struct{} // closed when err is set
+	err   error
 }
 
 // New writes the configuration of every node and starts nothing.
@@ -152,6 +154,9 @@ func (n *Node) Start() error {
 	if n.proc != nil && !n.proc.ended() {
 		return nil
 	}
+	if err := n.death(); err != nil {
+		n.deaths = append(n.deaths, err)
+	}
 	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -191,6 +196,7 @@ func (n *Node) signal(s syscall.Signal) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.proc != nil && !n.proc.ended() {
+		n.proc.asked = n.proc.asked || s == syscall.SIGKILL || s == syscall.SIGTERM
 		_ = syscall.Kill(-n.proc.cmd.Process.Pid, s) // it may have ended just now
 	}
 }
@@ -239,6 +245,40 @@ func (n *Node) Wait(ctx context.Context) (int, error) {
 	case <-ctx.Done():
 		return -1, fmt.Errorf("%s still runs: %w", n.Name, ctx.Err())
 	}
+}
+
+// Ends waits for the end of the process and makes sure of its exit code.
+func (n *Node) Ends(ctx context.Context, want int) error {
+	code, err := n.Wait(ctx)
+	if err == nil && code != want {
+		err = fmt.Errorf("%s ended with %d, want %d\n%s", n.Name, code, want, n.Tail(5))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil && n.proc != nil {
+		n.proc.asked = true
+	}
+	return err
+}
+
+// death is an error if the process has ended and nobody asked it to. The caller holds mu.
+func (n *Node) death() error {
+	if n.proc == nil || !n.proc.ended() || n.proc.asked {
+		return nil
+	}
+	return fmt.Errorf("%s ended by itself: %v\n%s", n.Name, n.proc.cmd.ProcessState, n.Tail(5))
+}
+
+// Deaths tells of every process that ended though nobody asked it to.
+func (c *Cluster) Deaths() error {
+	var errs []error
+	for _, n := range c.Nodes {
+		n.mu.Lock()
+		errs = append(errs, n.deaths...)
+		errs = append(errs, n.death())
+		n.mu.Unlock()
+	}
+	return errors.Join(errs...)
 }
 
 // Tail is the end of the node's log, for messages of failed tests.
@@ -368,4 +408,30 @@ func (c *Cluster) Ready(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// SameState waits until all nodes have applied the same, and compares their states.
+func (c *Cluster) SameState(ctx context.Context) error {
+	var differ error
+	err := Until(ctx, "all nodes to stand at one index", func() (bool, error) {
+		var first Status
+		for i, n := range c.Nodes {
+			s, err := n.Status(ctx)
+			if err != nil {
+				return false, err
+			}
+			if i == 0 {
+				first = s
+			}
+			if s.AppliedIndex != first.AppliedIndex || s.AppliedIndex == 0 {
+				return false, fmt.Errorf("%s has applied %d, %s %d", first.Name, first.AppliedIndex, n.Name, s.AppliedIndex)
+			}
+			if s.StateHash != first.StateHash || s.StateHash == "" {
+				differ = fmt.Errorf("at entry %d the state of %s is %s, that of %s is %s", s.AppliedIndex, n.Name, s.StateHash, first.Name, first.StateHash)
+				return true, nil
+			}
+		}
+		return true, nil
+	})
+	return errors.Join(err, differ)
 }

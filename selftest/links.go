@@ -65,6 +65,16 @@ func (l *Links) Isolate(n *Node) {
 	}
 }
 
+// Split cuts every node of one side from every node of the other. Those on no
+// side reach both.
+func (l *Links) Split(one, other []*Node) {
+	for _, a := range one {
+		for _, b := range other {
+			l.Cut(a, b)
+		}
+	}
+}
+
 // Heal ends all cuts. What was held arrives late.
 func (l *Links) Heal() {
 	clear(l.cut)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,6 +16,7 @@ import (
 // append and read without one, so that outcomes stay unknown.
 type Workload struct {
 	Endpoints []string
+	Prefix    string        // of all keys: a workload needs keys that were never used
 	Clients   int           // at least 5, at most 8 of them use one key
 	Keys      int           // at most 20 at a time
 	Seed      uint64        // of what they do
@@ -33,6 +35,7 @@ type Workload struct {
 	err   error
 	acked map[string]map[string]bool // key, token, acknowledged
 	tried map[string]map[string]bool // key, token, sent at least once
+	open  map[string]int             // key as chosen, without its last number: unknown outcomes
 	done  int
 }
 
@@ -47,6 +50,7 @@ func (w *Workload) Start(ctx context.Context) {
 	w.rec = NewRecorder()
 	w.ctx, w.stop = context.WithCancel(ctx)
 	w.acked, w.tried = map[string]map[string]bool{}, map[string]map[string]bool{}
+	w.open = map[string]int{}
 	for i := range w.Clients {
 		c := &worker{w: w, id: i, rand: rand.New(rand.NewPCG(w.Seed, uint64(i)))}
 		w.all.Add(1)
@@ -69,6 +73,14 @@ type Result struct {
 	Unknown    int // of these, with an unknown outcome
 	Acked      int // tokens acknowledged
 	Tokens     int // tokens sent
+}
+
+// add sums up.
+func (r *Result) add(o Result) {
+	r.Operations += o.Operations
+	r.Unknown += o.Unknown
+	r.Acked += o.Acked
+	r.Tokens += o.Tokens
 }
 
 func (r Result) String() string {
@@ -201,11 +213,26 @@ func (c *worker) wait(d time.Duration) bool {
 	}
 }
 
-// key is the one of the kind that this client uses now. Kinds are apart, so
-// that tokens stay countable.
+// mostOpen is how many writes with an unknown outcome one key may have, about.
+// Each may have taken effect at any time since, or not: the check of a history
+// looks at all ways to place them, whose number grows exponentially.
+const mostOpen = 3
+
+// key chooses one of the kind that clients use now. Kinds are apart, so that
+// tokens stay countable. A key with too many open writes is followed by another.
 func (c *worker) key(kind string) string {
 	generation := c.w.rec.Now() / int64(c.w.Fresh)
-	return fmt.Sprintf("%s-%d-%d", kind, generation, c.rand.IntN(max(1, c.w.Keys/2)))
+	base := fmt.Sprintf("%s%s-%d-%d", c.w.Prefix, kind, generation, c.rand.IntN(max(1, c.w.Keys/2)))
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return fmt.Sprintf("%s-%d", base, c.w.open[base]/mostOpen)
+}
+
+// noteOpen counts a write whose outcome is unknown.
+func (w *Workload) noteOpen(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open[key[:strings.LastIndexByte(key, '-')]]++
 }
 
 func (c *worker) token() string {
@@ -249,6 +276,9 @@ func (c *worker) record(call int64, in action, outcome Outcome, text string) {
 	out := seen{unknown: outcome == Unknown}
 	if outcome == NotApplied || outcome == Unknown && in.verb == "get" {
 		return // nothing happened, and nothing was seen
+	}
+	if out.unknown {
+		c.w.noteOpen(in.key)
 	}
 	if outcome == OK {
 		out.value = text

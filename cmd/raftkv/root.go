@@ -28,6 +28,7 @@ func newRoot() *cobra.Command {
 		inGroup(groupRun, newDev()),
 		inGroup(groupRun, newServe()),
 		inGroup(groupRun, newConfig()),
+		inGroup(groupRun, newSelfTest()),
 		inGroup(groupData, newPut()),
 		inGroup(groupData, newAppend()),
 		inGroup(groupData, newGet()),
