@@ -54,6 +54,10 @@ func (l *Loop) Turn() {
 	b.reset()
 }
 
+// busy tells whether so many requests are open that more are about to come.
+// With a few, each turn of the scheduler would be felt and gathers nothing.
+func (l *Loop) busy() bool { return l.replica.writes+l.replica.reads+l.replica.waiting >= 8 }
+
 // Leave answers everything that is open and takes nothing more. The owner then
 // calls Applier.Stop, once the jobs that it has are done.
 func (l *Loop) Leave(err error) {
