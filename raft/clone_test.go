@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -111,27 +113,63 @@ func mutate(r *raft.Raft, c *rafttest.Cluster, n *rafttest.Node, rnd *rand.Rand)
 	}
 }
 
-// A field that the text leaves out would make two different cores look the same.
+// A field that a text leaves out would make two different cores look the same.
 // So change every field there is, one at a time, in cores that have something in each.
 func TestTextCoversEveryField(t *testing.T) {
-	missed := map[string]bool{}
-	seen := map[string]bool{}
+	covers(t, func(r *raft.Raft) []byte { return r.AppendText(nil) }, nil)
+}
+
+// AppendState leaves out what only ticks change and what only people look at, and nothing else.
+func TestStateCoversAllButTicks(t *testing.T) {
+	same := raft.Naming{ID: func(id raft.NodeID) raft.NodeID { return id }, Boot: func(b uint64) uint64 { return b }}
+	covers(t, func(r *raft.Raft) []byte { return r.AppendState(nil, same) }, []string{
+		"cfg.", "rand", "now", "elapsed", "timeout", "heard", "beat", "behind", "forgotten", "softSent.", "reason",
+		"log.bytes", // the sum of the entries
+		"w.seq", "w.done", "w.flight[].seq", "w.flight[].age", "w.slowest[]", "w.period",
+		"election.beat", "lead.transferTicks",
+		"lead.windows[].timely", "lead.windows[].silent", "lead.windows[].stuck", "lead.windows[].sent[].tick",
+		"lead.windows[].sentBytes", // the sum of sent
+		"answers[].Seq", ".Name", ".Peer", ".Client", ".HTTP",
+	})
+}
+
+// covers changes every field of many cores and looks whether the text shows it,
+// but for the fields left out, which must not show: names, or beginnings and ends
+// with a dot there.
+func covers(t *testing.T, text func(*raft.Raft) []byte, out []string) {
+	missed, shown, seen := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	busy(t, 400, func(c *rafttest.Cluster, n *rafttest.Node, rnd *rand.Rand) {
 		if rnd.IntN(20) > 0 {
 			return
 		}
 		r := n.Core.Clone()
-		before := r.AppendText(nil)
+		before := text(r)
 		leaves(reflect.ValueOf(r).Elem(), "Raft", func(path string, flip func()) {
+			path = strings.TrimPrefix(path, "Raft.")
 			flip()
-			if seen[path] = true; bytes.Equal(before, r.AppendText(nil)) {
+			if seen[path] = true; bytes.Equal(before, text(r)) {
 				missed[path] = true
+			} else {
+				shown[path] = true
 			}
 			flip()
 		})
 	})
+	left := func(path string) bool {
+		return path != "cfg.ID" && slices.ContainsFunc(out, func(o string) bool {
+			return path == o || strings.HasSuffix(o, ".") && strings.HasPrefix(path, o) || strings.HasPrefix(o, ".") && strings.HasSuffix(path, o)
+		})
+	}
 	for path := range missed {
-		t.Errorf("AppendText leaves out %s", path)
+		if !left(path) {
+			t.Errorf("left out: %s", path)
+		}
+	}
+	for path := range shown {
+		// Stickiness and silence show when they cross an election timeout.
+		if left(path) && !missed[path] {
+			t.Errorf("shows, but should not: %s", path)
+		}
 	}
 	if len(seen) < 80 {
 		t.Errorf("only %d fields were looked at", len(seen))

@@ -65,19 +65,14 @@ func (r *Raft) window(id NodeID) *window {
 
 func (r *Raft) leaderTick() {
 	l := &r.lead
-	r.beat++
-	beat := r.beat >= r.cfg.HeartbeatTicks
-	if beat {
+	if r.beat++; r.beat >= r.cfg.HeartbeatTicks {
 		r.beat = 0
-		l.transferAsked = false
+		r.heartbeat()
 	}
 	for i := range l.windows {
 		w := &l.windows[i]
 		w.silent++
 		w.stuck++
-		if beat {
-			w.beat, w.asked = true, false
-		}
 		// A commit that no entry followed is news as well.
 		w.beat = w.beat || w.told < r.commit
 	}
@@ -92,6 +87,14 @@ func (r *Raft) leaderTick() {
 	case r.diskHangs():
 		r.hung = r.w.flight[0].seq
 		r.becomeFollower(r.term, None, fmt.Sprintf("own disk has been writing for %d ticks while the others go on", r.w.oldest()))
+	}
+}
+
+// heartbeat makes a message due to everybody, and asks again for what had no answer.
+func (r *Raft) heartbeat() {
+	r.lead.transferAsked = false
+	for i := range r.lead.windows {
+		r.lead.windows[i].beat, r.lead.windows[i].asked = true, false
 	}
 }
 

@@ -62,6 +62,7 @@ func room(path string) string {
 var arrows = map[string][]string{
 	"raft":                    {},
 	"raft/rafttest":           {"raft"},
+	"sim/search":              {"raft", "raft/rafttest"},
 	"raftlog":                 {"raft", "internal/smallfile"},
 	"raftlog/raftlogtest":     {"raft", "raftlog"},
 	"snapshot":                {"raft"},

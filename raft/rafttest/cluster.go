@@ -20,6 +20,9 @@ type Cluster struct {
 	Config func(id raft.NodeID) raft.Config
 	// Sent, if not nil, is called for each message instead of queueing it in Net.
 	Sent func(*Envelope)
+	// Disloyal nodes never hold on to a leader that they hear: nothing that keeps
+	// data safe may rest on stickiness.
+	Disloyal bool
 
 	sent uint64
 }
@@ -135,6 +138,9 @@ func (c *Cluster) verify(n *Node) {
 }
 
 func (c *Cluster) did(n *Node, format string, args ...any) {
+	if c.Disloyal {
+		n.Core.Expire(raft.TimerLoyalty)
+	}
 	if c.Trace != nil {
 		c.Trace(fmt.Sprintf("%v ", n.ID) + fmt.Sprintf(format, args...))
 	}
@@ -240,6 +246,30 @@ func sums(es []raft.Entry) []uint64 {
 		s[i] = sum(es[i])
 	}
 	return s
+}
+
+// Bid makes a node stand for the next term as if all others had granted its
+// pre-vote, which promises nothing. It is false if the node may not stand.
+func (c *Cluster) Bid(n *Node) bool {
+	if !n.Core.Expire(raft.TimerElection) {
+		return false
+	}
+	for _, o := range c.Nodes {
+		if o != n && n.Core.Role() == raft.PreCandidate {
+			n.Core.Receive(raft.Message{Kind: raft.MsgPreVoteReply, From: o.ID, To: n.ID, Term: n.Core.Term() + 1, Granted: true})
+		}
+	}
+	c.did(n, "bid")
+	return true
+}
+
+// Expire lets one timer of a node run out. It is false where that changes nothing.
+func (c *Cluster) Expire(n *Node, t raft.Timer) bool {
+	if !n.Core.Expire(t) {
+		return false
+	}
+	c.did(n, "timer %d", t)
+	return true
 }
 
 // Tick lets one tick pass on a node.

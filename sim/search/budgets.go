@@ -1,0 +1,106 @@
+package search
+
+// States to begin with, as commands of scenarios. Disks are not held in them.
+const (
+	// led: node 1 leads term 1, and everybody knows that its no-op is committed.
+	led = `
+		bid 1
+		settle
+		beat 1
+		settle
+	`
+	// divergent: node 2 leads term 2 by the vote of node 3, and has told nobody; node
+	// 1 still leads term 1, with an entry that only its own disk has.
+	divergent = led + `
+		propose 1 x
+		lose
+		bid 2
+		deliver only=2->3
+		deliver only=3->2
+		lose
+	`
+	// figure8 is (b) in figure 8 of the paper: node 1 has an entry of term 1 alone,
+	// then node 3 led term 2 and has its no-op alone.
+	figure8 = led + `
+		propose 1 x
+		lose
+		bid 3
+		deliver only=3->2
+		deliver only=2->3
+		lose
+		crash 3
+		start 3
+		crash 1
+		start 1
+	`
+	// offered: node 1 leads and has dropped its log up to 3; node 3 has only the no-op
+	// and is about to be offered the snapshot.
+	offered = led + `
+		cut 1->3
+		propose 1 x y
+		settle
+		mend
+		snapshot 1
+		snapshot 2
+		beat 1
+	`
+	// changing: node 1 has appended, and told nobody, that node 3 leaves.
+	changing = led + `
+		remove 1 3
+		lose
+	`
+	// promoted: node 4 is a learner with the whole log, and node 1 has appended that it votes.
+	promoted = led + `
+		join 4
+		learner 1 4
+		settle
+		beat 1
+		settle
+		promote 1 4
+		lose
+	`
+	// fenced: node 2 came back one write short, which had held the committed entry x.
+	fenced = led + `
+		cut 1->3
+		propose 1 x
+		settle
+		mend
+		forget 2
+		start 2
+		lose
+	`
+	// reading: node 1 has a read under way and was just deposed by 2 and 3 without knowing.
+	reading = led + `
+		read 1
+		lose
+		bid 2
+		deliver only=2->3
+		deliver only=3->2
+		lose
+	`
+	// handing: node 1 is about to hand over to node 2, which it has told nobody.
+	handing = led + `
+		transfer 1 2
+		settle
+		lose
+	`
+)
+
+type limits = map[Kind]uint8
+
+// Small are the budgets of every run: some seconds together.
+func Small() []Budget {
+	return []Budget{
+		{Name: "election", Nodes: 3, Writes: 1, Limit: limits{Bid: 1, Crash: 1, Again: 1}, States: 2e4},
+		{Name: "pre-vote", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Timeout: 1, Deaf: 1}, States: 2e4},
+		{Name: "writes", Nodes: 3, Writes: 2, Prefix: led, Limit: limits{Propose: 1, Crash: 1, Bid: 1}, States: 1e4},
+		{Name: "figure 8", Nodes: 3, Writes: 1, Prefix: figure8, Limit: limits{Bid: 1}, States: 2e4},
+		{Name: "divergent", Nodes: 3, Writes: 2, Prefix: divergent, Limit: limits{Beat: 2, Crash: 1}, States: 2e4},
+		{Name: "snapshot", Nodes: 3, Writes: 2, Prefix: offered, Limit: limits{Beat: 1, Crash: 1}, States: 2e4},
+		{Name: "change", Nodes: 3, Writes: 1, Prefix: changing, Limit: limits{Bid: 1, Beat: 1}, States: 1e4},
+		{Name: "promotion", Nodes: 3, Writes: 1, Prefix: promoted, Limit: limits{Bid: 1}, States: 1e4},
+		{Name: "fence", Nodes: 3, Writes: 1, Prefix: fenced, Limit: limits{Bid: 1, Beat: 1}, States: 1e4},
+		{Name: "read", Nodes: 3, Writes: 1, Prefix: reading, Limit: limits{Read: 1, Beat: 1}, States: 1e4},
+		{Name: "transfer", Nodes: 3, Writes: 1, Prefix: handing, Limit: limits{Beat: 1, Bid: 1}, States: 1e4},
+	}
+}
