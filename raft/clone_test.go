@@ -125,10 +125,11 @@ func TestStateCoversAllButTicks(t *testing.T) {
 	covers(t, func(r *raft.Raft) []byte { return r.AppendState(nil, same) }, []string{
 		"cfg.", "rand", "now", "elapsed", "timeout", "heard", "beat", "behind", "forgotten", "softSent.", "reason",
 		"log.bytes", // the sum of the entries
-		"w.seq", "w.done", "w.flight[].seq", "w.flight[].age", "w.slowest[]", "w.period",
+		"w.seq", "w.done", "w.flight[].seq", "w.flight[].age", "w.slowest[]", "w.period", "w.ended",
 		"election.beat", "lead.transferTicks",
 		"lead.windows[].timely", "lead.windows[].silent", "lead.windows[].stuck", "lead.windows[].sent[].tick",
 		"lead.windows[].sentBytes", // the sum of sent
+		"lead.appended", // as what is behind each window
 		"answers[].Seq", ".Name", ".Peer", ".Client", ".HTTP",
 	})
 }

@@ -258,7 +258,7 @@ func (s *stater) lead(l *lead, cfg *Config) {
 	slices.SortFunc(at, func(a, b int) int { return cmpID(s.as.ID(l.windows[a].id), s.as.ID(l.windows[b].id)) })
 	s.num(uint64(len(at)))
 	for _, i := range at {
-		s.window(&l.windows[i], cfg)
+		s.window(&l.windows[i], l.appended, cfg)
 	}
 	s.num(uint64(l.noop), uint64(l.uncommitted), l.round, l.confirmed)
 	s.num(uint64(len(l.reads)))
@@ -273,10 +273,10 @@ func (s *stater) lead(l *lead, cfg *Config) {
 	s.flags(l.transferAsked, l.leaving)
 }
 
-func (s *stater) window(w *window, cfg *Config) {
+func (s *stater) window(w *window, appended uint64, cfg *Config) {
 	s.id(w.id)
 	s.num(uint64(w.match), uint64(w.have), uint64(w.next), uint64(w.tried), uint64(w.told), w.sentRound, w.round, w.fetched)
-	s.num(s.as.Boot(w.boot), uint64(w.limit))
+	s.num(s.as.Boot(w.boot), uint64(w.limit), appended-w.sentAppended)
 	s.flags(w.probe, w.asked, w.beat, w.full, w.refetch, w.active(cfg))
 	s.entryID(w.fetch)
 	s.num(uint64(len(w.sent)))
