@@ -129,7 +129,7 @@ func TestStateCoversAllButTicks(t *testing.T) {
 		"election.beat", "lead.transferTicks",
 		"lead.windows[].timely", "lead.windows[].silent", "lead.windows[].stuck", "lead.windows[].sent[].tick",
 		"lead.windows[].sentBytes", // the sum of sent
-		"lead.appended", // as what is behind each window
+		"lead.appended",            // as what is behind each window
 		"answers[].Seq", ".Name", ".Peer", ".Client", ".HTTP",
 	})
 }
