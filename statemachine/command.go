@@ -23,25 +23,61 @@ const (
 	OpOnce         Op = 10 // (inner command); num is the session, Seq the sequence number
 	OpVerify       Op = 11 // (): answers the state hash at exactly this entry
 	OpLimit        Op = 12 // (name); num is the new value of a cluster setting
-	OpUserSet      Op = 50 // (name, rules); num is the version that was seen, 0: none, -1: any
-	OpUserDel      Op = 51 // (name...)
-	OpPublish      Op = 52 // (channel, message): told to whoever observes, kept nowhere
+
+	OpGetDel      Op = 20 // (key)
+	OpGetEx       Op = 21 // (key); flags as OpSet's, FlagPersist; num as OpSet's
+	OpSetRange    Op = 22 // (key, value); num is the offset in bytes
+	OpIncrByFloat Op = 23 // (key, increment)
+	OpMSetNX      Op = 24 // (key, value, key, value...)
+	OpSetBit      Op = 25 // (key); num is the offset in bits; FlagOne
+	OpBitOp       Op = 26 // (destination, source...); num is a BitOp
+	OpBitField    Op = 27 // (key, field...): see AppendField
+	OpRename      Op = 28 // (from, to); FlagNX
+	OpCopy        Op = 29 // (from, to); FlagReplace
+	OpExpire      Op = 30 // (key); FlagIn or FlagAt, FlagNX, FlagXX, FlagGT, FlagLT; num as OpSet's, may be negative
+	OpPersist     Op = 31 // (key)
+	OpFlush       Op = 32 // (): removes all keys
+	OpDelIfEq     Op = 33 // (key, value): removes the key if it holds the value
+	OpBlock       Op = 34 // (num times: key, token; command...): all of them at one moment
+	OpSetV        Op = 35 // (key, value); flags as OpSet's but conditions; Seq is the version that must be there
+	OpDelV        Op = 36 // (key); Seq is the version that must be there
+
+	OpUserSet Op = 50 // (name, rules); num is the version that was seen, 0: none, -1: any
+	OpUserDel Op = 51 // (name...)
+	OpPublish Op = 52 // (channel, message): told to whoever observes, kept nowhere
 
 	// Reads: never in the log.
-	OpGet     Op = 64  // (key)
-	OpStrlen  Op = 65  // (key)
-	OpExists  Op = 66  // (key...)
-	OpMGet    Op = 67  // (key...)
-	OpScan    Op = 68  // (after key, pattern); num is the count
-	OpDBSize  Op = 69  // ()
-	OpSession Op = 70  // (); num is the session: its last sequence number
-	OpUsers   Op = 120 // (name) or (): users with their rules
+	OpGet     Op = 64 // (key)
+	OpStrlen  Op = 65 // (key)
+	OpExists  Op = 66 // (key...)
+	OpMGet    Op = 67 // (key...)
+	OpScan    Op = 68 // (after key, pattern); num is the count
+	OpDBSize  Op = 69 // ()
+	OpSession Op = 70 // (); num is the session: its last sequence number
+
+	OpGetRange  Op = 80 // (key); num is the start, Seq the end (as int64), both inclusive, from the end if negative
+	OpLCS       Op = 81 // (key, key); FlagLen, FlagIdx, FlagWithLen; num is the shortest match
+	OpGetBit    Op = 82 // (key); num is the offset in bits
+	OpBitCount  Op = 83 // (key); FlagFrom, FlagBits; num and Seq as OpGetRange
+	OpBitPos    Op = 84 // (key); FlagOne, FlagFrom, FlagTo, FlagBits; num and Seq as OpGetRange
+	OpTTL       Op = 85 // (key): milliseconds to live
+	OpDeadline  Op = 86 // (key): milliseconds since the Unix epoch
+	OpRandomKey Op = 87 // (); num is the seed
+	OpKeys      Op = 88 // (pattern)
+	OpEncoding  Op = 89 // (key): what Redis would keep it as
+	OpMemory    Op = 90 // (key): bytes that it takes, about
+	OpGetV      Op = 91 // (key): value and version
+	OpWatch     Op = 92 // (key...): tokens for the conditions of a block
+	OpReadField Op = 93 // (key, field...): OpBitField with reads alone
+	OpReadBlock Op = 94 // as OpBlock, with reads alone
+
+	OpUsers Op = 120 // (name) or (): users with their rules
 )
 
 // Flags of a command.
 type Flags uint16
 
-// The flags of OpSet.
+// Flags of commands that set keys or their deadlines.
 const (
 	FlagNX      Flags = 1 << iota // only if the key is missing
 	FlagXX                        // only if the key is there
@@ -49,6 +85,26 @@ const (
 	FlagKeepTTL                   // keep the deadline that the key has
 	FlagIn                        // the key lives Num milliseconds from the entry's time
 	FlagAt                        // the key lives until Num, in milliseconds since the Unix epoch
+	FlagGT                        // only if the deadline is later than the one there is; none is the latest
+	FlagLT                        // only if it is earlier
+	FlagEq                        // only if the key holds the third argument
+	FlagPersist                   // the key lives for ever
+	FlagReplace                   // the destination may be there already
+)
+
+// Flags of commands on bits.
+const (
+	FlagOne  Flags = 1 << iota // the bit is 1
+	FlagBits                   // offsets count bits, else bytes
+	FlagFrom                   // a start is given; of OpBitCount an end too
+	FlagTo                     // an end is given
+)
+
+// Flags of OpLCS.
+const (
+	FlagLen     Flags = 1 << iota // answer the length alone
+	FlagIdx                       // answer where the matches are, and the length
+	FlagWithLen                   // with the length of each match
 )
 
 // Command is one operation with its arguments. Encoded, it is the data of an
@@ -57,7 +113,7 @@ type Command struct {
 	Op    Op
 	Flags Flags
 	Num   int64
-	Seq   uint64 // OpOnce
+	Seq   uint64 // a second number: see the operations
 	Args  [][]byte
 }
 

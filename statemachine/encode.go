@@ -12,6 +12,7 @@ const (
 	sectionSessions = 2
 	sectionKeys     = 3
 	sectionUsers    = 4
+	sectionBirths   = 5
 	sectionEnd      = 0xff
 )
 

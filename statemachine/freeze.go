@@ -48,6 +48,11 @@ type view struct {
 
 	users    []User // as they were
 	nextUser int
+
+	births [birthBuckets]uint64 // as they were
+
+	flushed     *btree.BTreeG[*item] // the keys, since FLUSHALL took them from the state; nobody changes them
+	flushedCost int64
 }
 
 // phase is what comes next.
@@ -58,6 +63,7 @@ const (
 	inSessions
 	inKeys
 	inUsers
+	inBirths
 	inEnd
 	atEnd
 )
@@ -95,6 +101,7 @@ func (m *Machine) Freeze() error {
 		oldKeys: btree.NewBTreeGOptions(func(a, b item) bool { return a.key < b.key }, btree.Options{NoLocks: true}),
 		limit:   m.viewLimit,
 		users:   s.users,
+		births:  s.births,
 	}
 	return nil
 }
@@ -141,6 +148,15 @@ func (v *view) keepSession(e *session) {
 	v.hold(e.cost())
 }
 
+// keepAll is keepKey for all keys at once: the view goes on with the tree itself.
+func (v *view) keepAll(s *state) {
+	if v == nil || v.err != nil || v.phase > inKeys || v.flushed != nil {
+		return
+	}
+	v.flushed, v.flushedCost = s.tree, s.bytes+int64(s.tree.Len())*oldKeyOverhead
+	v.hold(v.flushedCost)
+}
+
 func (it *item) cost() int64 { return int64(len(it.key)+len(it.value)) + oldKeyOverhead }
 
 func (s *session) cost() int64 { return s.bytes + oldSessionOverhead }
@@ -168,6 +184,10 @@ func (v *view) step(s *state, dst []byte, max int) (out []byte, done bool) {
 	}
 	if v.phase == inUsers {
 		dst = v.stepUsers(dst, limit)
+	}
+	if v.phase == inBirths {
+		dst = v.appendBirths(dst)
+		v.phase = inEnd
 	}
 	if v.phase == inEnd {
 		dst = append(dst, sectionEnd)
@@ -251,7 +271,11 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 		return dst
 	}
 	stopped := false
-	s.tree.Ascend(&item{key: v.key}, func(it *item) bool {
+	tree := s.tree
+	if v.flushed != nil {
+		tree = v.flushed
+	}
+	tree.Ascend(&item{key: v.key}, func(it *item) bool {
 		if v.any && it.key <= v.key {
 			return true
 		}
@@ -274,6 +298,8 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 	}
 	if !stopped && len(v.rest) == 0 && v.oldKeys.Len() == 0 {
 		v.phase = inUsers
+		v.bytes -= v.flushedCost
+		v.flushed, v.flushedCost = nil, 0
 	}
 	return dst
 }

@@ -406,7 +406,7 @@ func TestRestoreRefusesWrongOrder(t *testing.T) {
 		for _, it := range tc.items {
 			content = append(appendItemHead(content, it), it.value...)
 		}
-		content = append(content, sectionUsers, 0, sectionEnd)
+		content = append(content, sectionUsers, 0, sectionBirths, 0, sectionEnd)
 		m := New(DefaultLimits())
 		err := m.Restore(raft.SnapshotMeta{Last: s.applied, Time: s.now, Level: level, Hash: h.hash}, bytes.NewReader(content))
 		if (err == nil) != tc.ok || err != nil && !errors.Is(err, ErrMalformed) {

@@ -15,6 +15,17 @@ func seedCommands() [][]byte {
 		cmd(OpMSet, "a", "1", "b", "2"), cmd(OpIncrBy, "n").with(-3), cmd(OpSessionOpen), cmd(OpSessionKeep).with(1),
 		cmd(OpSessionClose).with(1), once(1, 1, cmd(OpSet, "k", "v")), cmd(OpVerify), cmd(OpLimit, "sessions").with(4),
 		cmd(OpGet, "k"), cmd(OpScan, "", "*").with(3), cmd(OpMGet, "a", "b"), cmd(OpDBSize), cmd(OpSession).with(1),
+		cmd(OpGetDel, "k"), cmd(OpGetEx, "k").with(5, FlagIn), cmd(OpSetRange, "k", "v").with(3), cmd(OpIncrByFloat, "n", "1.5e3"),
+		cmd(OpMSetNX, "a", "1", "x", "2"), cmd(OpSetBit, "k").with(9, FlagOne), cmd(OpBitOp, "d", "a", "b").with(BitXor),
+		field(OpBitField, "k", Field{FieldIncr, true, 5, OverflowSat, 3, 17}, Field{Bits: 4, Offset: 1}),
+		cmd(OpRename, "a", "z").with(0, FlagNX), cmd(OpCopy, "b", "z").with(0, FlagReplace), cmd(OpExpire, "a").with(5, FlagIn, FlagGT),
+		cmd(OpPersist, "d"), cmd(OpFlush), cmd(OpDelIfEq, "a", "12"),
+		block(OpBlock, []condition{{"a", 4}, {"none", 0}}, cmd(OpSet, "a", "1"), cmd(OpGet, "a")),
+		cmd(OpSetV, "a", "1"), cmd(OpDelV, "a"), once(1, 1, block(OpBlock, nil, cmd(OpAppend, "k", "v"))),
+		cmd(OpGetRange, "k").with(-3), cmd(OpLCS, "a", "b").with(0, FlagIdx, FlagWithLen), cmd(OpGetBit, "k").with(7),
+		cmd(OpBitCount, "k").with(1, FlagFrom, FlagBits), cmd(OpBitPos, "k").with(1, FlagOne, FlagFrom), cmd(OpTTL, "d"), cmd(OpDeadline, "d"),
+		cmd(OpRandomKey).with(-5), cmd(OpKeys, "[a-c]*"), cmd(OpEncoding, "a"), cmd(OpMemory, "a"), cmd(OpGetV, "a"), cmd(OpWatch, "a", "none"),
+		field(OpReadField, "k", Field{Bits: 63, Offset: 1}), block(OpReadBlock, []condition{{"a", 4}}, cmd(OpGet, "a"), cmd(OpMGet, "a", "b")),
 		cmd(OpUserSet, "al", "off").with(3), cmd(OpUserDel, "al", "bo"), cmd(OpPublish, "c", "m"), cmd(OpUsers, "al"),
 	} {
 		out = append(out, AppendCommand(nil, c))

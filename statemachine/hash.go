@@ -2,6 +2,7 @@ package statemachine
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"github.com/zeebo/xxh3"
@@ -22,6 +23,7 @@ const (
 	tagSetting = 5 // hash of the name, value
 	tagInstant = 6 // index, term, time, level
 	tagUser    = 7 // hash of the name, version, hash of the rules
+	tagBirth   = 8 // bucket, index; none while the index is 0
 )
 
 // chunkBytes cuts values for hashing, so that APPEND hashes what it adds and
@@ -73,9 +75,12 @@ func (it *item) head(k xxh3.Uint128) sum {
 }
 
 // chunks is the sum of the elements of the value from this chunk on.
-func (it *item) chunks(k xxh3.Uint128, first int) sum {
+func (it *item) chunks(k xxh3.Uint128, first int) sum { return it.chunksIn(k, first, math.MaxInt) }
+
+// chunksIn is the sum of the elements of these chunks, as far as they exist.
+func (it *item) chunksIn(k xxh3.Uint128, first, last int) sum {
 	var s sum
-	for i, at := first, first*chunkBytes; at < len(it.value); i, at = i+1, at+chunkBytes {
+	for i, at := first, first*chunkBytes; at < len(it.value) && i <= last; i, at = i+1, at+chunkBytes {
 		h := xxh3.Hash128(it.value[at:min(at+chunkBytes, len(it.value))])
 		s.add(element([8]uint64{tagChunk, k.Hi, k.Lo, uint64(i), h.Hi, h.Lo}))
 	}
@@ -116,6 +121,8 @@ func (l *Limits) sum() sum {
 // hash completes the running sum with what changes at every entry.
 func (s *state) hash() [16]byte {
 	t := s.running
+	t.add(s.lasting)
+	t.add(s.birthSum)
 	t.add(s.settings)
 	t.add(element([8]uint64{tagInstant, uint64(s.applied.Index), uint64(s.applied.Term), uint64(s.now), level}))
 	return t.bytes()
@@ -124,16 +131,19 @@ func (s *state) hash() [16]byte {
 // recompute is hash from what is stored, without the running sums.
 func (s *state) recompute() [16]byte {
 	fresh := state{applied: s.applied, now: s.now, settings: s.limits.sum()}
+	for bucket, index := range s.births {
+		fresh.birthSum.add(birth(bucket, index))
+	}
 	s.tree.Scan(func(it *item) bool {
 		fresh.running.add(it.sum())
 		return true
 	})
 	s.sessions.Scan(func(_ uint64, e *session) bool {
-		fresh.running.add(e.sum())
+		fresh.lasting.add(e.sum())
 		return true
 	})
 	for i := range s.users {
-		fresh.running.add(s.users[i].sum())
+		fresh.lasting.add(s.users[i].sum())
 	}
 	return fresh.hash()
 }

@@ -197,3 +197,30 @@ func encode(t interface {
 func meta(m *Machine) raft.SnapshotMeta {
 	return raft.SnapshotMeta{Last: m.Applied(), Time: m.Now(), Level: m.Level(), Hash: m.Hash()}
 }
+
+// condition is what a block asks of a key.
+type condition struct {
+	key   string
+	token int64
+}
+
+// block makes a block of commands.
+func block(op Op, conditions []condition, commands ...Command) Command {
+	c := Command{Op: op, Num: int64(len(conditions))}
+	for _, x := range conditions {
+		c.Args = append(c.Args, []byte(x.key), AppendToken(nil, x.token))
+	}
+	for _, inner := range commands {
+		c.Args = append(c.Args, AppendCommand(nil, inner))
+	}
+	return c
+}
+
+// field makes a BITFIELD.
+func field(op Op, key string, fields ...Field) Command {
+	c := cmd(op, key)
+	for _, f := range fields {
+		c.Args = append(c.Args, AppendField(nil, f))
+	}
+	return c
+}

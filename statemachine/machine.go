@@ -17,8 +17,8 @@ type Machine struct {
 	viewLimit int64
 	gone      error // why the view that was asked for ended early
 
-	outer, inner Command  // decoding scratch
-	found        []string // of scan
+	outer, inner, nested Command  // decoding scratch
+	found                []string // of scan
 }
 
 // New makes an empty state before the first entry. The limits must be valid,
@@ -51,7 +51,7 @@ func (m *Machine) Apply(e raft.Entry, dst []byte) []byte {
 		return appendOK(dst)
 	}
 	defer m.forget()
-	err := inspect(e.Data, &m.outer, &m.inner)
+	err := inspect(e.Data, &m.outer, &m.inner, &m.nested)
 	if unknown, ok := errors.AsType[*unknownError](err); ok {
 		m.stop(e, unknown.Error())
 	}
@@ -108,7 +108,7 @@ const keepArgs = 1024
 
 // forget drops what the scratch holds of the last command.
 func (m *Machine) forget() {
-	for _, c := range []*Command{&m.outer, &m.inner} {
+	for _, c := range []*Command{&m.outer, &m.inner, &m.nested} {
 		clear(c.Args)
 		c.Args = c.Args[:0]
 		if cap(c.Args) > keepArgs {

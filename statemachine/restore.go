@@ -65,6 +65,8 @@ func restore(meta raft.SnapshotMeta, r io.Reader) (*state, error) {
 	src.keys(s, h.keys)
 	src.section(sectionUsers)
 	src.users(s)
+	src.section(sectionBirths)
+	src.births(s)
 	src.section(sectionEnd)
 	src.end()
 	if src.err != nil {
@@ -233,7 +235,7 @@ func (r *source) sessions(s *state, count uint64) {
 		}
 		before = e.id
 		s.sessions.Load(e.id, e)
-		s.running.add(e.sum())
+		s.lasting.add(e.sum())
 		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b *session) int {

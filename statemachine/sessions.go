@@ -76,23 +76,23 @@ func (s *state) openSession() *session {
 	e := &session{id: uint64(s.applied.Index), used: uint64(s.applied.Index), usedAt: s.now}
 	s.sessions.Set(e.id, e)
 	s.link(e)
-	s.running.add(e.head())
+	s.lasting.add(e.head())
 	return e
 }
 
 // touch counts this entry as a use of the session.
 func (s *state) touch(e *session) {
 	s.view.keepSession(e)
-	s.running.sub(e.head())
+	s.lasting.sub(e.head())
 	e.used, e.usedAt = uint64(s.applied.Index), s.now
-	s.running.add(e.head())
+	s.lasting.add(e.head())
 	s.unlink(e)
 	s.link(e)
 }
 
 func (s *state) removeSession(e *session) {
 	s.view.keepSession(e)
-	s.running.sub(e.sum())
+	s.lasting.sub(e.sum())
 	s.sessions.Delete(e.id)
 	s.unlink(e)
 }
@@ -112,14 +112,14 @@ func (s *state) sweepSessions(limit int) {
 // the oldest ones that find no room. One too large alone is forgotten itself:
 // the bound on memory holds, and SEQOLD says that it ran.
 func (s *state) keep(e *session, request xxh3.Uint128, result []byte) {
-	s.running.sub(e.head())
+	s.lasting.sub(e.head())
 	e.last++
-	s.running.add(e.head())
+	s.lasting.add(e.head())
 	e.kept = append(e.kept, kept{request, string(result)})
 	e.bytes += int64(len(result)) + resultOverhead
-	s.running.add(e.keptSum(len(e.kept) - 1))
+	s.lasting.add(e.keptSum(len(e.kept) - 1))
 	for int64(len(e.kept)) > s.limits.SessionResults || e.bytes > s.limits.SessionResultBytes {
-		s.running.sub(e.keptSum(0))
+		s.lasting.sub(e.keptSum(0))
 		e.bytes -= int64(len(e.kept[0].result)) + resultOverhead
 		e.kept[0] = kept{} // the array lives on for a while, the result need not
 		e.kept = e.kept[1:]

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/tidwall/btree"
+	"github.com/zeebo/xxh3"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -24,6 +25,10 @@ const (
 	removePerTick  = 1024 // by OpTick, which has nothing else to do
 )
 
+// birthBuckets is how many groups of keys births tells apart: see state.watchToken.
+// It is a constant of the format; 32 KiB that a snapshot carries at most.
+const birthBuckets = 4096
+
 // item is one key. It is 64 bytes and the key's own; see newItem.
 type item struct {
 	key      string
@@ -39,7 +44,8 @@ type item struct {
 //	keys and tree hold the same items, under their keys
 //	timers holds the items with a deadline, each under its present one
 //	the list from oldest to newest holds all sessions, ascending by used and by usedAt
-//	running is the sum of all elements of keys, sessions and users
+//	running is the sum of all elements of keys, lasting that of sessions and users,
+//	  birthSum that of births
 type state struct {
 	applied raft.EntryID
 	now     raft.Time
@@ -58,7 +64,11 @@ type state struct {
 	users     []User // by name; replaced, never changed
 	userBytes int
 
-	running sum   // of keys, sessions and users
+	births   [birthBuckets]uint64 // by key hash: index of the last entry that made such a key
+	birthSum sum
+
+	running sum   // of keys: FLUSHALL ends all of them at once
+	lasting sum   // of sessions and users
 	view    *view // nil if not frozen
 
 	observe func(Change) // nil if nobody wants to know
@@ -157,8 +167,13 @@ func (s *state) current(key []byte) *item {
 }
 
 // store gives the key a value, which the state owns from now on. it is what
-// current returned. The event is what observers are told.
+// current returned. The event, one of strings, is what observers are told.
 func (s *state) store(it *item, key, value []byte, deadline int64, event string) *item {
+	return s.put(it, key, value, deadline, event, ofStrings)
+}
+
+// put is store with an event of any class.
+func (s *state) put(it *item, key, value []byte, deadline int64, event string, class byte) *item {
 	fresh := it == nil
 	if fresh {
 		it = newItem(key)
@@ -172,13 +187,18 @@ func (s *state) store(it *item, key, value []byte, deadline int64, event string)
 	}
 	it.value, it.version = value, uint64(s.applied.Index)
 	s.schedule(it, deadline)
-	s.running.add(it.sum())
+	k := xxh3.HashString128(it.key)
+	s.running.add(it.head(k))
+	s.running.add(it.chunks(k, 0))
 	s.bytes += int64(len(value))
+	if fresh {
+		s.born(k)
+	}
 	if s.observe != nil {
 		if fresh {
 			s.noted(it, "new", ofNew)
 		}
-		s.changed(it, event, ofStrings)
+		s.changed(it, event, class)
 	}
 	return it
 }

@@ -82,12 +82,12 @@ func (m *Machine) setUser(c *Command, dst []byte) []byte {
 	}
 	s.users, s.userBytes = slices.Clone(s.users), bytes
 	if found {
-		s.running.sub(s.users[at].sum())
+		s.lasting.sub(s.users[at].sum())
 		s.users[at] = u
 	} else {
 		s.users = slices.Insert(s.users, at, u)
 	}
-	s.running.add(u.sum())
+	s.lasting.add(u.sum())
 	m.usersChanged()
 	return appendInt(dst, int64(u.Version))
 }
@@ -103,7 +103,7 @@ func (m *Machine) delUsers(c *Command, dst []byte) []byte {
 		if gone == 0 {
 			s.users = slices.Clone(s.users)
 		}
-		s.running.sub(s.users[at].sum())
+		s.lasting.sub(s.users[at].sum())
 		s.userBytes -= s.users[at].bytes()
 		s.users = slices.Delete(s.users, at, at+1)
 		gone++
@@ -146,7 +146,7 @@ func (v *view) stepUsers(dst []byte, limit int) []byte {
 		dst = binary.AppendUvarint(dst, u.Version)
 	}
 	if v.nextUser == len(v.users) {
-		v.phase = inEnd
+		v.phase = inBirths
 	}
 	return dst
 }
@@ -174,6 +174,6 @@ func (r *source) users(s *state) {
 			return
 		}
 		s.users = append(s.users, u)
-		s.running.add(u.sum())
+		s.lasting.add(u.sum())
 	}
 }

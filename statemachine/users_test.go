@@ -23,8 +23,8 @@ func TestUsers(t *testing.T) {
 		r.expect(`[["aa" "any" 5]]`, cmd(OpUsers))
 		r.expect("0", cmd(OpUserDel, "al"))
 		r.expect("1", cmd(OpUserDel, "aa"))
-		if r.m.st.running != (sum{}) || r.m.st.userBytes != 0 {
-			t.Errorf("no user, and a sum of %v, %d bytes", r.m.st.running, r.m.st.userBytes)
+		if r.m.st.lasting != (sum{}) || r.m.st.userBytes != 0 {
+			t.Errorf("no user, and a sum of %v, %d bytes", r.m.st.lasting, r.m.st.userBytes)
 		}
 	})
 }

@@ -31,7 +31,7 @@ func (m *Machine) write(c *Command, dst []byte) []byte {
 			}
 		}
 		return appendInt(dst, n)
-	case OpMSet:
+	case OpMSet, OpMSetNX:
 		return m.mset(c, dst)
 	case OpIncrBy:
 		return m.incr(c, dst)
@@ -40,6 +40,39 @@ func (m *Machine) write(c *Command, dst []byte) []byte {
 	case OpPublish:
 		m.st.published(c.Args[0], c.Args[1])
 		return appendOK(dst)
+	case OpGetDel:
+		return m.getDel(c, dst)
+	case OpGetEx:
+		return m.getEx(c, dst)
+	case OpSetRange:
+		return m.setRange(c, dst)
+	case OpIncrByFloat:
+		return m.incrFloat(c, dst)
+	case OpSetBit:
+		return m.setBit(c, dst)
+	case OpBitOp:
+		return m.bitOp(c, dst)
+	case OpBitField:
+		return m.bitField(c, dst)
+	case OpRename:
+		return m.rename(c, dst)
+	case OpCopy:
+		return m.copyKey(c, dst)
+	case OpExpire:
+		return m.expire(c, dst)
+	case OpPersist:
+		return m.persist(c, dst)
+	case OpFlush:
+		m.st.flush()
+		return appendOK(dst)
+	case OpDelIfEq:
+		return m.delIf(c, dst, func(it *item) bool { return string(it.value) == string(c.Args[1]) })
+	case OpDelV:
+		return m.delIf(c, dst, func(it *item) bool { return it.version == c.Seq })
+	case OpSetV:
+		return m.setVersion(c, dst)
+	case OpBlock:
+		return m.block(c, dst)
 	}
 	// inspect lets nothing else through; an error on every node is still better than a panic.
 	return appendErrorf(dst, "ERR '%v' is not a write", c.Op)
@@ -64,10 +97,11 @@ func own(value []byte) []byte {
 	return v
 }
 
-// newDeadline is the deadline that OpSet asks for, in milliseconds; 0 is none.
+// newDeadline is the deadline that a command asks for, in milliseconds; 0 is
+// none. The texts name 'set'; servers put the name of the command there that a client sent.
 func (s *state) newDeadline(c *Command) (deadline int64, fault string) {
-	switch c.Flags & (FlagIn | FlagAt | FlagKeepTTL) {
-	case 0, FlagKeepTTL:
+	switch c.Flags & (FlagIn | FlagAt | FlagKeepTTL | FlagPersist) {
+	case 0, FlagKeepTTL, FlagPersist:
 		return 0, ""
 	case FlagAt:
 		if c.Num <= 0 {
@@ -75,23 +109,32 @@ func (s *state) newDeadline(c *Command) (deadline int64, fault string) {
 		}
 		return c.Num, ""
 	case FlagIn:
-		// Rounded up: a key lives at least as long as was asked for.
-		now := s.nowMillis()
-		if int64(s.now)%millisecond != 0 {
-			now++
-		}
-		if c.Num <= 0 || c.Num > math.MaxInt64-now {
+		if c.Num <= 0 || c.Num > math.MaxInt64-s.nextMillis() {
 			return 0, errExpire
 		}
-		return now + c.Num, ""
+		return s.nextMillis() + c.Num, ""
 	}
 	return 0, errSyntax
 }
 
+// nextMillis is log time rounded up: a key lives at least as long as was asked for.
+func (s *state) nextMillis() int64 {
+	now := s.nowMillis()
+	if int64(s.now)%millisecond != 0 {
+		now++
+	}
+	return now
+}
+
 func (m *Machine) set(c *Command, dst []byte) []byte {
 	s, key, value := m.st, c.Args[0], c.Args[1]
-	const both = FlagNX | FlagXX
-	if c.Flags&both == both {
+	const conditions = FlagNX | FlagXX | FlagEq
+	switch c.Flags & conditions {
+	case 0, FlagNX, FlagXX, FlagEq:
+	default:
+		return appendError(dst, errSyntax)
+	}
+	if (c.Flags&FlagEq != 0) != (len(c.Args) == 3) {
 		return appendError(dst, errSyntax)
 	}
 	deadline, fault := s.newDeadline(c)
@@ -102,33 +145,70 @@ func (m *Machine) set(c *Command, dst []byte) []byte {
 		return dst
 	}
 	it := s.current(key)
-	live := it != nil
 	get := c.Flags&FlagGet != 0
 	if get {
-		dst = appendValue(dst, it, live)
+		dst = appendValue(dst, it, it != nil)
 	}
-	if c.Flags&FlagNX != 0 && live || c.Flags&FlagXX != 0 && !live {
+	if c.Flags&FlagNX != 0 && it != nil || c.Flags&FlagXX != 0 && it == nil ||
+		c.Flags&FlagEq != 0 && (it == nil || string(it.value) != string(c.Args[2])) {
 		if !get {
 			dst = appendNil(dst)
 		}
 		return dst
 	}
-	if c.Flags&FlagKeepTTL != 0 && live {
-		deadline = it.deadline
-	}
-	switch {
-	case deadline == 0 || deadline > s.nowMillis():
-		it = s.store(it, key, own(value), deadline, "set")
-		if c.Flags&(FlagIn|FlagAt) != 0 {
-			s.noted(it, "expire", ofAny)
-		}
-	case live:
-		s.remove(it, "del", ofAny) // it would never be seen
-	}
+	s.assign(c, it, deadline)
 	if !get {
 		dst = appendOK(dst)
 	}
 	return dst
+}
+
+// assign gives a key the value and deadline of a SET. it is what current returned.
+func (s *state) assign(c *Command, it *item, deadline int64) {
+	if c.Flags&FlagKeepTTL != 0 && it != nil {
+		deadline = it.deadline
+	}
+	switch {
+	case deadline == 0 || deadline > s.nowMillis():
+		it = s.store(it, c.Args[0], own(c.Args[1]), deadline, "set")
+		if c.Flags&(FlagIn|FlagAt) != 0 {
+			s.noted(it, "expire", ofAny)
+		}
+	case it != nil:
+		s.remove(it, "del", ofAny) // it would never be seen
+	}
+}
+
+// setVersion is a SET that answers the new version, if the key has the version
+// that is given (0: is missing), and nil otherwise.
+func (m *Machine) setVersion(c *Command, dst []byte) []byte {
+	s := m.st
+	deadline, fault := s.newDeadline(c)
+	if fault != "" {
+		return appendError(dst, fault)
+	}
+	if dst, bad := m.tooLarge(c.Args[0], len(c.Args[1]), dst); bad {
+		return dst
+	}
+	it, version := s.current(c.Args[0]), uint64(0)
+	if it != nil {
+		version = it.version
+	}
+	if version != c.Seq {
+		return appendNil(dst)
+	}
+	s.assign(c, it, deadline)
+	return appendInt(dst, int64(s.applied.Index))
+}
+
+// delIf removes a key that is there and meets the condition, and answers how many that were.
+func (m *Machine) delIf(c *Command, dst []byte, condition func(*item) bool) []byte {
+	it := m.st.current(c.Args[0])
+	if it == nil || !condition(it) {
+		return appendInt(dst, 0)
+	}
+	m.st.remove(it, "del", ofAny)
+	return appendInt(dst, 1)
 }
 
 func (m *Machine) mset(c *Command, dst []byte) []byte {
@@ -137,8 +217,18 @@ func (m *Machine) mset(c *Command, dst []byte) []byte {
 			return dst
 		}
 	}
+	if c.Op == OpMSetNX {
+		for i := 0; i < len(c.Args); i += 2 {
+			if _, live := m.st.find(c.Args[i]); live {
+				return appendInt(dst, 0)
+			}
+		}
+	}
 	for i := 0; i < len(c.Args); i += 2 {
 		m.st.store(m.st.current(c.Args[i]), c.Args[i], own(c.Args[i+1]), 0, "set")
+	}
+	if c.Op == OpMSetNX {
+		return appendInt(dst, 1)
 	}
 	return appendOK(dst)
 }
