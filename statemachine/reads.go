@@ -180,7 +180,7 @@ func (m *Machine) keys(c *Command, dst []byte) []byte {
 	every := string(pattern) == "*"
 	m.found = m.found[:0]
 	m.st.tree.Scan(func(it *item) bool {
-		if !m.st.due(it) && (every || matchGlob(pattern, it.key)) {
+		if !m.st.due(it) && (every || MatchGlob(pattern, it.key)) {
 			m.found = append(m.found, it.key)
 			size += len(it.key)
 		}
