@@ -86,6 +86,7 @@ var arrows = map[string][]string{
 	"internal/archtest":       {},
 	"internal/identity":       {"raft", "internal/smallfile"},
 	"internal/smallfile":      {},
+	"internal/testcert":       {},
 	"internal/testenv":        {},
 }
 
