@@ -59,6 +59,7 @@ func (c Config) check(bad map[string]bool) Faults {
 	k.timers()
 	k.sizes()
 	k.tls()
+	k.events()
 	return k.faults
 }
 
@@ -250,6 +251,29 @@ func (k *checker) tls() {
 			k.fault(kv[0], nil, "missing", "cert, key and ca together, or none")
 		}
 	}
+	c := k.c.TLS.Client
+	for _, kv := range [][3]string{
+		{"tls.client.cert", c.Cert, c.Key + c.CA}, {"tls.client.key", c.Key, c.Cert + c.CA},
+	} {
+		if kv[1] == "" && kv[2] != "" && k.sound(kv[0]) {
+			k.fault(kv[0], nil, "missing", "cert and key together, or neither")
+		}
+	}
+	if c.RequireCert && c.CA == "" && k.sound("tls.client.ca", "tls.client.require_cert") {
+		k.fault("tls.client.ca", nil, "missing", "the file to check certificates against, or require_cert: false")
+	}
+}
+
+// eventClasses are the letters of notify-keyspace-events.
+const eventClasses = "KEg$lshzxetdmnA"
+
+func (k *checker) events() {
+	const key = "redis.notify_keyspace_events"
+	for _, r := range k.c.Redis.NotifyKeyspaceEvents {
+		if k.sound(key) && !strings.ContainsRune(eventClasses, r) {
+			k.fault(key, k.c.Redis.NotifyKeyspaceEvents, fmt.Sprintf("%q is no class", r), "letters of "+eventClasses)
+		}
+	}
 }
 
 // warnings are what is allowed, but probably not meant.
@@ -263,7 +287,12 @@ func (c Config) warnings() []string {
 		ws = append(ws, fmt.Sprintf("peer.listen = %s is open to others and not encrypted; set tls.peer, or keep it behind a firewall", c.Peer.Listen))
 	}
 	if public(c.Redis.Listen) {
-		ws = append(ws, fmt.Sprintf("redis.listen = %s is open to others, and everybody who reaches it can read and write; keep it behind a firewall", c.Redis.Listen))
+		if c.Redis.PasswordFile == "" && !c.TLS.Client.RequireCert {
+			ws = append(ws, fmt.Sprintf("redis.listen = %s is open to others, and unless the log has users everybody who reaches it can read and write; set redis.password_file, or keep it behind a firewall", c.Redis.Listen))
+		}
+		if c.TLS.Client.Cert == "" {
+			ws = append(ws, fmt.Sprintf("redis.listen = %s is open to others and not encrypted; set tls.client, or keep it behind a firewall", c.Redis.Listen))
+		}
 	}
 	for _, a := range []struct{ side, listen, advertise string }{
 		{"redis", c.Redis.Listen, c.Redis.Advertise}, {"peer", c.Peer.Listen, c.Peer.Advertise}, {"http", c.HTTP.Listen, c.HTTP.Advertise},

@@ -84,6 +84,15 @@ type Redis struct {
 	OutputBytes Bytes `key:"output_bytes" default:"64MiB" min:"64KiB" max:"4GiB"`
 	// WriteTimeout is how long a client may take no byte of a reply before it is closed.
 	WriteTimeout time.Duration `key:"write_timeout" default:"30s" min:"100ms" max:"1h"`
+	// PasswordFile is a file with the password of the user default on its first line, until that user
+	// is set in the log with ACL SETUSER. Empty: it needs none. The same on all nodes.
+	PasswordFile string `key:"password_file" is:"path"`
+	// Follower says what a node that doesn't lead does with a command on keys: forward it to the
+	// leader, or answer MOVED with the leader's address, as Redis Cluster does.
+	Follower string `key:"follower" default:"forward" one:"forward moved"`
+	// NotifyKeyspaceEvents are the classes of keyspace notifications that this node sends at its start, in
+	// Redis's letters (KEA: all). CONFIG SET changes them. Empty: none.
+	NotifyKeyspaceEvents string `key:"notify_keyspace_events"`
 }
 
 // Peer is the side of the other nodes.
@@ -204,6 +213,8 @@ type Disk struct {
 type TLS struct {
 	// Peer is for connections between nodes: mutual, both ends show a certificate.
 	Peer PeerTLS `key:"peer"`
+	// Client is for connections of clients: redis.listen and http.listen.
+	Client ClientTLS `key:"client"`
 }
 
 // PeerTLS is for connections between nodes. All three files or none.
@@ -214,6 +225,18 @@ type PeerTLS struct {
 	Key string `key:"key" is:"path"`
 	// CA is the file of the certificates that peers are checked against, PEM.
 	CA string `key:"ca" is:"path"`
+}
+
+// ClientTLS is for connections of clients. Cert and key, or neither. All files are read again when they change.
+type ClientTLS struct {
+	// Cert is the file of this node's certificate, PEM.
+	Cert string `key:"cert" is:"path"`
+	// Key is the file of its private key, PEM.
+	Key string `key:"key" is:"path"`
+	// CA is the file of the certificates that those of clients are checked against, PEM. Empty: clients are asked for none.
+	CA string `key:"ca" is:"path"`
+	// RequireCert refuses clients without a certificate. It needs ca.
+	RequireCert bool `key:"require_cert" default:"false"`
 }
 
 // Log says what the daemon writes to its standard error.

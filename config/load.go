@@ -241,7 +241,7 @@ func (l *loader) place(faults Faults) Faults {
 
 // strayVariables warns of RAFTKV_ variables that set nothing: probably misspelt ones.
 func strayVariables() []string {
-	known := []string{"RAFTKV_ENDPOINTS", "RAFTKV_TEST"}
+	known := []string{"RAFTKV_ENDPOINTS", "RAFTKV_USER", "RAFTKV_PASSWORD", "RAFTKV_TEST"}
 	for _, f := range schema() {
 		known = append(known, f.env())
 	}

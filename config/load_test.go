@@ -262,6 +262,7 @@ func TestReportIsBounded(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Setenv("RAFTKV_RAFT_TIK", "1ms")
 	t.Setenv("RAFTKV_ENDPOINTS", "h:1")
+	t.Setenv("RAFTKV_PASSWORD", "secret")
 	text := strings.NewReplacer("127.0.0.1:7480", "192.0.2.1:7480", "127.0.0.1:7479", "192.0.2.1:7479").Replace(small)
 	text = text[:strings.Index(text, "    - {name: n3")] + "redis: {listen: 127.0.0.1:7479}\n"
 	l, err := load(t, text)

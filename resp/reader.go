@@ -72,6 +72,10 @@ type span struct{ off, len int32 }
 // unquoted in place. What was parsed of an incomplete request is kept, so that
 // one that comes byte by byte costs no more than one that comes at once.
 type Reader struct {
+	// Small takes requests of at most 10 arguments of 16 KiB, as Redis does of a
+	// client that hasn't authenticated; more is a protocol error. It holds from the next request on.
+	Small bool
+
 	src io.Reader
 	lim Limits
 	buf []byte
@@ -89,6 +93,12 @@ type Reader struct {
 	big   *TooBigError
 	err   error // a ProtocolError, for ever
 }
+
+// What Reader.Small takes.
+const (
+	smallArgs = 10
+	smallBulk = 16 << 10
+)
 
 const (
 	minBuffer = 4 << 10  // of a new connection, and the least room for one read
@@ -197,6 +207,9 @@ func (r *Reader) begin() (ok bool, err error) {
 	if !ok || n > int64(r.lim.Args) {
 		return false, &ProtocolError{"invalid multibulk length"}
 	}
+	if r.Small && n > smallArgs {
+		return false, &ProtocolError{"unauthenticated multibulk length"}
+	}
 	if n <= 0 {
 		r.start = r.pos
 		return true, nil
@@ -229,6 +242,9 @@ func (r *Reader) more() (ok bool, err error) {
 			n, ok := parseInt(line[1:])
 			if !ok || n < 0 || n > maxBulk {
 				return false, &ProtocolError{"invalid bulk length"}
+			}
+			if r.Small && n > smallBulk {
+				return false, &ProtocolError{"unauthenticated bulk length"}
 			}
 			r.bulk = int(n)
 			r.judge(r.bulk)

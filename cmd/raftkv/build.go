@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	crand "crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raftlog"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/server/httpapi"
 	"github.com/raftkv/raftkv/server/resp"
@@ -48,6 +50,8 @@ type daemon struct {
 	snapshots *snapshot.Dir
 	node      *node.Node
 	feed      *feed.Hub // what happened to the keys, as they are applied
+	access    *access.Store
+	clientTLS *tls.Config // nil: clients come in clear text
 	clients   *resp.Server
 	http      *httpapi.Server
 
@@ -68,6 +72,9 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 	d.committed.Store(&raft.Configuration{})
 	d.say("opening the data directory")
 	if err := d.openIdentity(); err != nil {
+		return err
+	}
+	if err := d.openAccess(); err != nil {
 		return err
 	}
 	if err := d.listenPeers(); err != nil {
@@ -220,6 +227,7 @@ func (d *daemon) openNode() error {
 	}
 	machine := statemachine.New(statemachine.DefaultLimits())
 	machine.LimitView(int64(d.cfg.Snapshot.OverlayBytes))
+	machine.OnUsers(d.access.Replace)
 	boot, err := identity.NextBoot(dir, time.Now())
 	if err != nil {
 		return exitWith(exitDisk, err)
@@ -356,10 +364,13 @@ func (d *daemon) listenClients() (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for clients on %s: %w; free the address or choose another", c.Redis.Listen, err)
 	}
+	if d.clientTLS != nil {
+		ln = tls.NewListener(ln, d.clientTLS)
+	}
 	d.clients = resp.New(resp.Config{
 		Clients: c.Redis.Clients, Pipeline: c.Redis.Pipeline, OutputBytes: int(c.Redis.OutputBytes),
 		KeyBytes: int(c.Limits.KeyBytes), ValueBytes: int(c.Limits.ValueBytes), CommandBytes: int(c.Limits.CommandBytes),
-		WriteTimeout: c.Redis.WriteTimeout, Version: readVersion().String(), Log: d.log,
+		WriteTimeout: c.Redis.WriteTimeout, Access: d.access, Version: readVersion().String(), Log: d.log,
 	}, backend{d.node}, &admin{d})
 	return ln, nil
 }

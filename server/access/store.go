@@ -56,8 +56,9 @@ func NewStore(cat *Catalog, password string, log *slog.Logger) *Store {
 // Catalog is the list of commands.
 func (s *Store) Catalog() *Catalog { return s.catalog }
 
-// Replace takes the users of the state machine. It is what Machine.OnUsers calls.
-func (s *Store) Replace(list []statemachine.User) {
+// Read makes users of those of the state machine, and of default if it isn't
+// among them. It changes nothing.
+func (s *Store) Read(list []statemachine.User) *Users {
 	now := &Users{byName: make(map[string]*User)}
 	for _, l := range list {
 		u, err := parse(s.catalog, l.Name, l.Rules, l.Version)
@@ -83,7 +84,12 @@ func (s *Store) Replace(list []statemachine.User) {
 	if d := now.byName[DefaultUser]; d.on && d.nopass {
 		now.open = d
 	}
-	s.users.Store(now)
+	return now
+}
+
+// Replace takes the users of the state machine. It is what Machine.OnUsers calls.
+func (s *Store) Replace(list []statemachine.User) {
+	s.users.Store(s.Read(list))
 	s.mu.Lock()
 	listeners := s.listeners
 	s.mu.Unlock()
@@ -118,11 +124,6 @@ func (s *Store) New(name string) *User {
 		return s.base
 	}
 	return newUser(s.catalog, name)
-}
-
-// Parse makes a user of what the state machine has of it.
-func (s *Store) Parse(l statemachine.User) (*User, error) {
-	return parse(s.catalog, l.Name, l.Rules, l.Version)
 }
 
 // Why a client isn't let in. The texts are for it.

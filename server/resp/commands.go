@@ -75,6 +75,10 @@ func statuses(w *wire.Writer, list []string) {
 	}
 }
 
+// dangerous are commands that Redis calls so, beside those of administrators:
+// they tell much, take long, or destroy.
+var dangerous = map[string]bool{"info": true, "keys": true, "role": true, "flushall": true, "flushdb": true}
+
 func (c *command) categories() []string {
 	var names []string
 	add := func(ok bool, name string) {
@@ -88,7 +92,7 @@ func (c *command) categories() []string {
 	add(c.group == "generic", "keyspace")
 	add(c.flags&fConn != 0, "connection")
 	add(c.flags&fAdmin != 0, "admin")
-	add(c.flags&fAdmin != 0, "dangerous")
+	add(c.flags&fAdmin != 0 || dangerous[c.fullName()], "dangerous")
 	add(c.flags&fFast != 0, "fast")
 	add(c.flags&fFast == 0, "slow")
 	return names

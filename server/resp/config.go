@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/server/access"
 )
 
 // Config bounds and names a Server. A zero field stands for its default.
@@ -20,6 +21,8 @@ type Config struct {
 	IdleTimeout   time.Duration // a connection without a request for so long is closed; default 0: never
 	SubmitTimeout time.Duration // a batch that the node has no room for so long is refused as busy; default 100 ms
 	AdminTimeout  time.Duration // for a membership change or a transfer; default 30 s
+	AuthTimeout   time.Duration // a connection that must authenticate and doesn't for so long is closed; default 10 s
+	Access        *access.Store // the users; default: everybody may do everything
 	Version       string        // of this program, for INFO
 	Log           *slog.Logger  // default: nowhere
 }
@@ -34,11 +37,15 @@ func (c Config) withDefaults() Config {
 	def(&c.WriteTimeout, 30*time.Second)
 	def(&c.SubmitTimeout, 100*time.Millisecond)
 	def(&c.AdminTimeout, 30*time.Second)
+	def(&c.AuthTimeout, 10*time.Second)
 	if c.Version == "" {
 		c.Version = "0.0.0"
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Access == nil {
+		c.Access = access.NewStore(Catalog(), "", c.Log)
 	}
 	return c
 }

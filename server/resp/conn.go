@@ -12,6 +12,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -26,12 +27,14 @@ type conn struct {
 
 	id      uint64
 	since   time.Time
-	name    string
-	libName string
-	libVer  string
-	stale   bool // READONLY
-	last    bool // close after the reply under way
-	ended   bool // the client sends nothing more
+	user    *access.User  // nil: it must authenticate
+	users   *access.Users // that user is one of
+	stale   bool          // READONLY
+	mute    mute          // CLIENT REPLY
+	newest  *command      // the last one that was understood
+	bounded bool          // the socket has a deadline for reading
+	last    bool          // close after the reply under way
+	ended   bool          // the client sends nothing more
 
 	req   request
 	batch []node.Request
@@ -46,6 +49,7 @@ type conn struct {
 	commands  int         // understood since the last flush
 
 	// Shared.
+	shared   shared
 	ring     *ring
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -59,6 +63,9 @@ func newConn(s *Server, nc net.Conn, id uint64) *conn {
 	c.ring = newRing(s.cfg.Pipeline, s.cfg.OutputBytes)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.req.srv = s
+	c.shared.proto.Store(2)
+	c.shared.at.Store(c.since.UnixNano())
+	c.refreshUser(s.access.Now())
 	return c
 }
 
@@ -141,8 +148,15 @@ func (c *conn) linger() {
 // cut off. graceful: replies that are due should still be sent.
 func (c *conn) read() (graceful bool) {
 	for {
-		if idle := c.srv.cfg.IdleTimeout; idle > 0 {
+		switch idle := c.srv.cfg.IdleTimeout; {
+		case c.user == nil:
+			c.nc.SetReadDeadline(c.since.Add(c.srv.cfg.AuthTimeout))
+			c.bounded = true
+		case idle > 0:
 			c.nc.SetReadDeadline(time.Now().Add(idle))
+		case c.bounded:
+			c.nc.SetReadDeadline(time.Time{})
+			c.bounded = false
 		}
 		if c.stopping.Load() {
 			return true // checked behind SetReadDeadline, which may have undone stop's
@@ -201,6 +215,9 @@ func (c *conn) handle(args [][]byte) bool {
 		c.srv.cfg.Log.Warn("possible attack: an HTTP request came to the port of clients; connection closed", "remote", c.nc.RemoteAddr().String())
 		return false
 	}
+	if now := c.srv.access.Now(); now != c.users && !c.refreshUser(now) {
+		return false
+	}
 	cmd, text := c.srv.table.lookup(args)
 	if text != "" {
 		c.w.Error(text)
@@ -208,6 +225,10 @@ func (c *conn) handle(args [][]byte) bool {
 		return true
 	}
 	c.commands++
+	c.newest = cmd
+	if (c.user == nil || !c.user.Full()) && !c.permitted(cmd, args) {
+		return true
+	}
 	if cmd.local != nil {
 		if cmd.flags&fBlocks != 0 && !c.flush() {
 			return false
@@ -217,7 +238,7 @@ func (c *conn) handle(args [][]byte) bool {
 		return true
 	}
 	r := &c.req
-	r.args, r.stale, r.aux, r.done = args, c.stale, 0, nil
+	r.args, r.user, r.stale, r.aux, r.done = args, c.user, c.stale, 0, nil
 	r.cmd = statemachine.Command{Args: r.cmd.Args[:0]}
 	if text := cmd.parse(r); text != "" {
 		c.w.Error(text)
@@ -245,7 +266,7 @@ func (c *conn) request(cmd *command, r *request) {
 	}
 	data := c.encode(r.cmd)
 	c.batch = append(c.batch, node.Request{Kind: kind, Data: data, Slot: c.next + uint64(len(c.slots))})
-	s := slot{cmd: cmd, aux: r.aux, proto: int8(c.w.Proto), read: kind != node.Write, bytes: len(data)}
+	s := slot{cmd: cmd, aux: r.aux, proto: int8(c.w.Proto), read: kind != node.Write, mute: c.mute.take(), bytes: len(data)}
 	c.slots = append(c.slots, s)
 	c.room--
 	c.bytes -= len(data)
@@ -279,8 +300,9 @@ func (c *conn) answer() {
 	case replyPong:
 		s.local = c.srv.pong
 	default:
-		s.local = append([]byte(nil), c.w.Bytes()...)
+		s.local = append([]byte{}, c.w.Bytes()...)
 	}
+	s.mute = c.mute.take()
 	c.w.Reset(4 << 10)
 	c.slots = append(c.slots, s)
 	c.room--
@@ -325,6 +347,8 @@ func (c *conn) flush() bool {
 	}
 	c.srv.stats.commands.Add(uint64(c.commands))
 	c.commands = 0
+	c.shared.cmd.Store(c.newest)
+	c.shared.at.Store(time.Now().UnixNano())
 	c.ring.add(c.slots)
 	c.next += uint64(len(c.slots))
 	clear(c.slots)

@@ -1,12 +1,10 @@
 package resp
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/server/access"
 )
 
 // redisVersion is the version of Redis whose texts and forms are followed.
@@ -22,26 +20,18 @@ func connectionCommands() []command {
 			syntax: "message", summary: "Answer the message", local: func(c *conn, args [][]byte) { c.w.Bulk(args[1]) }},
 		{name: "select", arity: 2, flags: local, group: "connection", since: "1.0.0", cost: "O(1)",
 			syntax: "index", summary: "Choose the database; there is only 0", local: selectDB},
-		{name: "quit", arity: -1, flags: local, group: "connection", since: "1.0.0", cost: "O(1)",
+		{name: "quit", arity: -1, flags: local | fNoAuth, group: "connection", since: "1.0.0", cost: "O(1)",
 			summary: "Answer all that came before, then close", local: quit},
-		{name: "reset", arity: 1, flags: local, group: "connection", since: "6.2.0", cost: "O(1)",
+		{name: "reset", arity: 1, flags: local | fNoAuth, group: "connection", since: "6.2.0", cost: "O(1)",
 			summary: "Make the connection as it was at its start", local: reset},
-		{name: "auth", arity: -2, flags: local, group: "connection", since: "1.0.0", cost: "O(1)",
-			syntax: "[username] password", summary: "There are no passwords", local: auth},
-		{name: "hello", arity: -1, flags: local, group: "connection", since: "6.0.0", cost: "O(1)",
+		{name: "auth", arity: -2, flags: local | fNoAuth | fBlocks, group: "connection", since: "1.0.0", cost: "O(1)",
+			syntax: "[username] password", summary: "Become a user: default, if no name is given", local: auth},
+		{name: "hello", arity: -1, flags: local | fNoAuth | fBlocks, group: "connection", since: "6.0.0", cost: "O(1)",
 			syntax: "[protover [AUTH username password] [SETNAME name]]", summary: "Choose the version of the protocol", local: hello},
 		{name: "readonly", arity: 1, flags: local, group: "cluster", since: "3.0.0", cost: "O(1)",
-			summary: "From now on read this node's state as it is: not linearizable, perhaps old", local: func(c *conn, _ [][]byte) { c.stale = true; c.w.Status("OK") }},
+			summary: "From now on read this node's state as it is: not linearizable, perhaps old", local: func(c *conn, _ [][]byte) { c.setStale(true) }},
 		{name: "readwrite", arity: 1, flags: local, group: "cluster", since: "3.0.0", cost: "O(1)",
-			summary: "From now on read linearizably, as at the start", local: func(c *conn, _ [][]byte) { c.stale = false; c.w.Status("OK") }},
-		{name: "client", arity: -2, flags: local, group: "connection", since: "2.4.0", cost: "O(1)", summary: "About this connection", subs: []*command{
-			{name: "setname", arity: 3, flags: local, since: "2.6.9", cost: "O(1)", syntax: "name", summary: "Name the connection", local: setName},
-			{name: "getname", arity: 2, flags: local, since: "2.6.9", cost: "O(1)", summary: "Get its name", local: getName},
-			{name: "setinfo", arity: 4, flags: local, since: "7.2.0", cost: "O(1)", syntax: "LIB-NAME name | LIB-VER version", summary: "Name the client library", local: setInfo},
-			{name: "id", arity: 2, flags: local, since: "5.0.0", cost: "O(1)", summary: "Get its number", local: func(c *conn, _ [][]byte) { c.w.Int(int64(c.id)) }},
-			{name: "info", arity: 2, flags: local, since: "6.2.0", cost: "O(1)", summary: "Describe it on one line", local: func(c *conn, _ [][]byte) { c.w.Verbatim(c.describe()) }},
-			helpCommand(),
-		}},
+			summary: "From now on read linearizably, as at the start", local: func(c *conn, _ [][]byte) { c.setStale(false) }},
 	}
 }
 
@@ -92,27 +82,36 @@ func quit(c *conn, _ [][]byte) {
 
 func reset(c *conn, _ [][]byte) {
 	c.w.Status("RESET")
-	c.w.Proto = 2
-	c.stale, c.name = false, ""
+	c.setProto(2)
+	c.stale = false
+	c.shared.stale.Store(false)
+	c.shared.setName("")
+	c.mute = mute{}
+	c.setUser(c.users.Open())
 }
 
-// auth answers as a Redis whose default user has no password.
+// auth takes a password, or a name and a password.
 func auth(c *conn, args [][]byte) {
+	name, password := []byte(access.DefaultUser), args[1]
 	switch {
 	case len(args) > 3:
 		c.w.Error(errSyntax)
-	case len(args) == 2:
+		return
+	case len(args) == 3:
+		name, password = args[1], args[2]
+	case c.users.Open() != nil:
+		// Redis warns whoever forgot to set a password.
 		c.w.Error("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
-	case string(args[1]) == "default":
+		return
+	}
+	if c.authenticate(name, password) {
 		c.w.Status("OK")
-	default:
-		c.w.Error(errPassword)
 	}
 }
 
 const (
-	errPassword = "WRONGPASS invalid username-password pair or user is disabled."
-	errName     = "ERR Client names cannot contain spaces, newlines or special characters."
+	errHelloAuth = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+	errName      = "ERR Client names cannot contain spaces, newlines or special characters."
 )
 
 func hello(c *conn, args [][]byte) {
@@ -129,15 +128,12 @@ func hello(c *conn, args [][]byte) {
 		}
 		proto = int(n)
 	}
-	var name []byte
-	named := false
+	var name, user, password []byte
+	named, auth := false, false
 	for i := 2; i < len(args); i++ {
 		switch {
 		case is(args[i], "auth") && i+2 < len(args):
-			if string(args[i+1]) != "default" {
-				c.w.Error(errPassword)
-				return
-			}
+			auth, user, password = true, args[i+1], args[i+2]
 			i += 2
 		case is(args[i], "setname") && i+1 < len(args):
 			i++
@@ -150,10 +146,17 @@ func hello(c *conn, args [][]byte) {
 			return
 		}
 	}
-	if named {
-		c.name = clip(name, maxName)
+	if auth && !c.authenticate(user, password) {
+		return
 	}
-	c.w.Proto = proto
+	if c.user == nil {
+		c.w.Error(errHelloAuth)
+		return
+	}
+	if named {
+		c.shared.setName(clip(name, maxName))
+	}
+	c.setProto(proto)
 	st := c.srv.backend.Status()
 	c.w.Map(7)
 	c.w.BulkString("server")
@@ -187,52 +190,4 @@ func validName(b []byte) bool {
 		}
 	}
 	return true
-}
-
-func setName(c *conn, args [][]byte) {
-	if !validName(args[2]) {
-		c.w.Error(errName)
-		return
-	}
-	c.name = clip(args[2], maxName)
-	c.w.Status("OK")
-}
-
-func getName(c *conn, _ [][]byte) {
-	if c.name == "" {
-		c.w.Null()
-		return
-	}
-	c.w.BulkString(c.name)
-}
-
-func setInfo(c *conn, args [][]byte) {
-	var field *string
-	switch {
-	case is(args[2], "lib-name"):
-		field = &c.libName
-	case is(args[2], "lib-ver"):
-		field = &c.libVer
-	default:
-		c.w.Error("ERR Unrecognized option '" + clip(args[2], 128) + "'")
-		return
-	}
-	if !validName(args[3]) {
-		c.w.Error("ERR " + strings.ToLower(string(args[2])) + " cannot contain spaces, newlines or special characters.")
-		return
-	}
-	*field = clip(args[3], maxName)
-	c.w.Status("OK")
-}
-
-// describe is the line of CLIENT INFO.
-func (c *conn) describe() string {
-	age := int(time.Since(c.since) / time.Second)
-	flags := "N"
-	if c.stale {
-		flags = "r"
-	}
-	return fmt.Sprintf("id=%d addr=%v laddr=%v fd=-1 name=%s age=%d idle=0 flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=%d qbuf-free=0"+
-		" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info user=default redir=-1 resp=%s lib-name=%s lib-ver=%s\n",
-		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), c.name, age, flags, c.rd.Buffered(), strconv.Itoa(max(2, c.w.Proto)), c.libName, c.libVer)
 }

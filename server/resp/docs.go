@@ -31,7 +31,9 @@ needs the leader. Replies follow Redis ` + redisVersion + ` to the letter, in ve
 			kind = "write"
 		case c.flags&fRead != 0:
 			kind = "read"
-		case c.flags&fBlocks != 0 && c.fullName() != "raft|snapshot": // that one works on this node alone
+		case c.fullName() == "acl|setuser": // it reads before it writes
+			kind = "write"
+		case c.flags&(fBlocks|fAdmin) == fBlocks|fAdmin && c.fullName() != "raft|snapshot": // that one works on this node alone
 			kind = "change of the cluster"
 		}
 		since := c.since

@@ -16,6 +16,7 @@ type slot struct {
 	read  bool
 	done  bool
 	last  bool // close the connection behind it
+	mute  bool // nobody wants to see it
 	bytes int  // charged: of the request, later also of the reply
 }
 

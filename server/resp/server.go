@@ -10,6 +10,7 @@ import (
 	"time"
 
 	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/server/access"
 )
 
 // Server serves any number of listeners. Its methods may be called from any goroutine.
@@ -19,6 +20,8 @@ type Server struct {
 	admin   Admin
 	table   *table
 	cursors *cursors
+	access  *access.Store
+	denied  denied
 	stats   stats
 	ok      []byte
 	pong    []byte
@@ -48,11 +51,14 @@ type Stats struct {
 
 // New makes a Server. a may be nil: then changes of the cluster are refused.
 func New(cfg Config, b Backend, a Admin) *Server {
-	return &Server{
-		cfg: cfg.withDefaults(), backend: b, admin: a,
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg: cfg, access: cfg.Access, backend: b, admin: a,
 		table: newTable(), cursors: newCursors(), ok: []byte(replyOK), pong: []byte(replyPong),
 		lns: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}),
 	}
+	s.access.OnChange(s.usersChanged)
+	return s
 }
 
 // ErrClosed is what Serve returns after Shutdown.

@@ -65,6 +65,9 @@ func parseOnce(r *request) string {
 	if cmd.flags&fWrite == 0 || cmd.group == "session" {
 		return "ERR '" + cmd.fullName() + "' can't run inside ONCE, which takes a write of keys"
 	}
+	if text := may(r.user, cmd, r.args); text != "" {
+		return text
+	}
 	if text := cmd.parse(r); text != "" {
 		return text
 	}

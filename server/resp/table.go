@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -22,6 +23,7 @@ const (
 	fConn                          // about the connection
 	fBlocks                        // takes long: the reader runs it itself and stands still meanwhile
 	fVariadic                      // any number of keys
+	fNoAuth                        // for clients that haven't authenticated, too
 )
 
 // flagNames are what COMMAND calls them.
@@ -30,7 +32,7 @@ var flagNames = []struct {
 	name string
 }{
 	{fWrite, "write"}, {fRead, "readonly"}, {fGrows, "denyoom"}, {fAdmin, "admin"},
-	{fLoading, "loading"}, {fLoading, "stale"}, {fFast, "fast"},
+	{fLoading, "loading"}, {fLoading, "stale"}, {fFast, "fast"}, {fNoAuth, "no_auth"},
 }
 
 // command is everything that is known of one command.
@@ -52,6 +54,8 @@ type command struct {
 	parse func(r *request) string
 	// tell writes the result; nil tells it as it is.
 	tell func(s *Server, w *wire.Writer, res statemachine.Result, sl *slot)
+	// channels are those of a request that the user must have a right to.
+	channels func(args [][]byte) [][]byte
 	// local answers without the node. It writes one reply to c.w.
 	local func(c *conn, args [][]byte)
 }
@@ -60,6 +64,7 @@ type command struct {
 type request struct {
 	srv  *Server
 	args [][]byte
+	user *access.User // who asks
 	cmd  statemachine.Command
 	// stale asks for the state of this node as it is.
 	stale bool
@@ -94,7 +99,7 @@ type table struct {
 
 func newTable() *table {
 	t := &table{byName: make(map[string]*command)}
-	for _, group := range [][]command{connectionCommands(), stringCommands(), genericCommands(), sessionCommands(), serverCommands(), raftCommands()} {
+	for _, group := range [][]command{connectionCommands(), clientCommands(), stringCommands(), genericCommands(), sessionCommands(), aclCommands(), serverCommands(), raftCommands()} {
 		for i := range group {
 			c := &group[i]
 			for _, sub := range c.subs {

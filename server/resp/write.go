@@ -56,6 +56,9 @@ func (c *conn) write() {
 
 // tell writes the reply of a slot. It returns false if the client is gone.
 func (c *conn) tell(w *wire.Writer, s *slot) bool {
+	if s.mute {
+		return true
+	}
 	if s.local != nil {
 		w.Raw(s.local)
 		return true

@@ -13,6 +13,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/server/resp"
 	"github.com/raftkv/raftkv/statemachine"
 )
@@ -162,6 +163,12 @@ func (m *Memory) Snapshot(context.Context) (string, error) { return "snapshot wr
 // Start serves m on a free port of the loopback until the test ends.
 func Start(t testing.TB, m *Memory, cfg resp.Config) (addr string, s *resp.Server) {
 	t.Helper()
+	if cfg.Access == nil {
+		cfg.Access = access.NewStore(resp.Catalog(), "", nil)
+	}
+	m.mu.Lock()
+	m.machine.OnUsers(cfg.Access.Replace)
+	m.mu.Unlock()
 	s = resp.New(cfg, m, m)
 	return Serve(t, s), s
 }
