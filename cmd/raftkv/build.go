@@ -70,6 +70,8 @@ type daemon struct {
 func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush func()) error {
 	d := &daemon{cfg: cfg, log: log, flush: flush, failed: make(chan error, 1)}
 	d.committed.Store(&raft.Configuration{})
+	// Early, because /metrics is served from now on. It knows of nothing yet.
+	d.feed = feed.New(feed.Config{Events: cfg.Feed.Events, Bytes: int64(cfg.Feed.Bytes), Lag: cfg.Feed.Lag, Subscribers: cfg.Feed.Watchers}, 0)
 	d.say("opening the data directory")
 	if err := d.openIdentity(); err != nil {
 		return err
