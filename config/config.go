@@ -254,6 +254,10 @@ type Service struct {
 	// WatchdogTimeout is how long the node's loop may stand still before the process
 	// ends with a dump of its goroutines. Above an election timeout.
 	WatchdogTimeout time.Duration `key:"watchdog_timeout" default:"30s" min:"1s" max:"1h"`
+	// VerifyInterval is the pause between two comparisons of the states of all nodes, if anything
+	// was written since. A node whose state differs from that of a majority stops, and fetches it
+	// anew at its next start. 0s: this node asks for none while it leads.
+	VerifyInterval time.Duration `key:"verify_interval" default:"30s" min:"0s" max:"24h"`
 }
 
 // The ports of an unconfigured node, on loopback.

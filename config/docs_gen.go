@@ -69,6 +69,7 @@ func docs() map[string]string {
 		"redis.write_timeout":          "write_timeout is how long a client may take no byte of a reply before it is closed.",
 		"service":                      "service is for whoever supervises the process.",
 		"service.stop_timeout":         "stop_timeout bounds an orderly stop: handing leadership over, finishing what is open, syncing.",
+		"service.verify_interval":      "verify_interval is the pause between two comparisons of the states of all nodes, if anything was written since. A node whose state differs from that of a majority stops, and fetches it anew at its next start. 0s: this node asks for none while it leads.",
 		"service.watchdog_timeout":     "watchdog_timeout is how long the node's loop may stand still before the process ends with a dump of its goroutines. Above an election timeout.",
 		"snapshot":                     "snapshot says when the log is replaced by a snapshot.",
 		"snapshot.freeze_timeout":      "freeze_timeout is how long a snapshot may take before it is given up.",

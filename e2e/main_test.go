@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,6 +39,27 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// faultyBinary is the program with faults that can't be provoked from outside
+// (cmd/raftkv/faults.go), built when a test first asks for it.
+var faultyBinary = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(filepath.Dir(binary), "raftkv-faults")
+	out, err := exec.Command("go", "build", "-tags", "faults", "-o", bin, "../cmd/raftkv").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("build raftkv with faults: %w\n%s", err, out)
+	}
+	return bin, err
+})
+
+// withFaults is the path of faultyBinary.
+func withFaults(t *testing.T) string {
+	t.Helper()
+	bin, err := faultyBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // hosts counts the loopback addresses that were given out.
@@ -82,7 +104,10 @@ func start(t *testing.T, o selftest.Options) *selftest.Cluster {
 // prepare makes a cluster and starts nothing.
 func prepare(t *testing.T, o selftest.Options) *selftest.Cluster {
 	t.Helper()
-	o.Bin, o.Host = binary, host()
+	o.Host = host()
+	if o.Bin == "" {
+		o.Bin = binary
+	}
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}

@@ -134,6 +134,9 @@ func (a *Applier) apply(j *Job) {
 			a.config = c
 		}
 		a.applied = e.EntryID
+		if n := len(j.verified); n < len(j.verify) && j.verify[n] == e.Index {
+			j.verified = append(j.verified, report{index: e.Index, level: a.m.Level(), hash: a.m.Hash()})
+		}
 		a.evaluateDue(j)
 	}
 	a.at = raft.EntryID{}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type machine struct {
 	due     raft.Time
 	frozen  []byte
 	poison  string
+	twist   string // a command that this machine applies wrongly
 }
 
 func (m *machine) Apply(e raft.Entry, dst []byte) []byte {
@@ -37,8 +39,11 @@ func (m *machine) Apply(e raft.Entry, dst []byte) []byte {
 	if m.poison != "" && cmd == m.poison {
 		panic("poison")
 	}
-	if cmd == "tick" {
+	if cmd == "tick" || cmd == "verify" {
 		return dst
+	}
+	if m.twist != "" && cmd == m.twist {
+		cmd += " wrongly"
 	}
 	fmt.Sscanf(cmd, "due %d", &m.due)
 	m.list = append(m.list, cmd)
@@ -50,8 +55,12 @@ func (m *machine) Applied() raft.EntryID         { return m.applied }
 func (m *machine) Now() raft.Time                { return m.now }
 func (m *machine) Deadline() (raft.Time, bool)   { return m.due, m.due > 0 }
 func (m *machine) TickCommand(dst []byte) []byte { return append(dst, "tick"...) }
-func (m *machine) Hash() [16]byte                { return [16]byte{byte(len(m.list))} }
-func (m *machine) Level() uint32                 { return 1 }
+func (m *machine) Hash() [16]byte {
+	h := fnv.New128a()
+	h.Write([]byte(strings.Join(m.list, ",")))
+	return [16]byte(h.Sum(nil))
+}
+func (m *machine) Level() uint32 { return 1 }
 
 func (m *machine) Freeze() error {
 	m.frozen = []byte(strings.Join(m.list, ","))
@@ -176,6 +185,9 @@ type host struct {
 	fatal   error
 
 	hungDisk, hungApplier, badSave, down bool
+
+	twist   string     // of its machines
+	refetch raft.Index // its own state is not to be used
 }
 
 // packet is on its way; conn numbers are pairs of nodes.
@@ -233,8 +245,11 @@ func newCluster(t testing.TB, n int, change func(*Config)) *cluster {
 }
 
 func (h *host) start() {
-	h.m, h.metrics = &machine{}, &Metrics{}
+	h.m, h.metrics = &machine{twist: h.twist}, &Metrics{}
 	d := h.disk.Durable
+	if h.refetch > 0 {
+		d.Snapshot, d.Refetch = birth(len(h.c.hosts)), h.refetch
+	}
 	if d.Snapshot.Last.Index > 0 {
 		if err := restore(h.m, d.Snapshot, h.disk.Open); err != nil {
 			h.t.Fatal(err)

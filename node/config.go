@@ -74,6 +74,12 @@ type Config struct {
 	// know ends it. Nil: no check.
 	Check func(cmd []byte) error
 
+	// Verify is the command at which states are compared; it must change nothing.
+	// Nil: none are. VerifyTicks is the pause between two of them, 0: this node proposes
+	// none as leader, but answers those of others.
+	Verify      []byte
+	VerifyTicks int
+
 	// Committed, if set, is told the newest committed configuration: at start, and
 	// whenever it changes. It is called on the loop, before Network.SetMembers, and must not block.
 	Committed func(raft.Configuration)
@@ -130,6 +136,7 @@ func DefaultConfig() Config {
 		FreezeTicks:        60_000,
 		FetchTicks:         3000,
 		StepBytes:          256 << 10,
+		VerifyTicks:        3000,
 		StopTimeout:        10 * time.Second,
 		Logger:             slog.New(slog.DiscardHandler),
 	}
@@ -163,6 +170,7 @@ func (c Config) Validate() error {
 	check(c.FreezeTicks >= 1, "FreezeTicks below 1")
 	check(c.FetchTicks >= 1, "FetchTicks below 1")
 	check(c.StepBytes >= 1, "StepBytes below 1")
+	check(c.VerifyTicks >= 0, "VerifyTicks below 0")
 	check(c.StopTimeout > 0, "StopTimeout below 1ns")
 	check(c.Logger != nil, "no Logger")
 	return errors.Join(errs...)

@@ -36,11 +36,12 @@ type Job struct {
 	restore *raft.SnapshotMeta // replace the state by this snapshot,
 	before  int                // after so many of the reads
 	entries []raft.Entry
-	tickets []Ticket // of the entries, ascending
-	release []uint64 // reads whose leadership is confirmed
-	drop    []uint64 // reads that must be forgotten without an answer
-	now     uint64   // tick: released reads whose deadline has come are answered
-	freeze  bool     // fix a view for a snapshot
+	tickets []Ticket     // of the entries, ascending
+	release []uint64     // reads whose leadership is confirmed
+	drop    []uint64     // reads that must be forgotten without an answer
+	verify  []raft.Index // entries at which the state's hash is wanted, ascending
+	now     uint64       // tick: released reads whose deadline has come are answered
+	freeze  bool         // fix a view for a snapshot
 
 	// Filled by the applier.
 	done        []doneRead
@@ -50,6 +51,7 @@ type Job struct {
 	hasDeadline bool
 	restoreErr  error
 	freezeErr   error
+	verified    []report // at the entries of verify; from is not set
 	results     [][]byte // of the tickets of other nodes' commands, in order
 }
 
@@ -81,12 +83,14 @@ func (j *Job) reset() {
 	clear(j.done)
 	clear(j.results)
 	*j = Job{
-		reads:   j.reads[:0],
-		tickets: j.tickets[:0],
-		release: j.release[:0],
-		drop:    j.drop[:0],
-		done:    j.done[:0],
-		results: j.results[:0],
+		reads:    j.reads[:0],
+		tickets:  j.tickets[:0],
+		release:  j.release[:0],
+		drop:     j.drop[:0],
+		verify:   j.verify[:0],
+		done:     j.done[:0],
+		results:  j.results[:0],
+		verified: j.verified[:0],
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 //	replies  :       item = id count (outcome reason index length bytes)...
 //	readAsk  :       item = id
 //	readTell :       item = id reason index
+//	report   :       item = index level hash(16), see compare.go; boot is the sender's
 //
 // Numbers are uvarints. boot is the asking node's boot, in both directions: an
 // answer to an earlier boot means nothing to the present one.
@@ -29,6 +30,7 @@ const (
 	packetReplies  packetKind = 2
 	packetReadAsk  packetKind = 3
 	packetReadTell packetKind = 4
+	packetReport   packetKind = 5
 )
 
 // Bounds of decoding. They are constants of the format.
@@ -147,7 +149,7 @@ func (d *packetReader) header() (packetKind, uint64) {
 	}
 	k, boot := packetKind(d.b[1]), binary.BigEndian.Uint64(d.b[2:])
 	d.b = d.b[packetHeader:]
-	if k < packetForward || k > packetReadTell {
+	if k < packetForward || k > packetReport {
 		d.fault("unknown kind")
 	}
 	return k, boot

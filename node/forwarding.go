@@ -237,6 +237,8 @@ func (r *Replica) onPacket(ev Packet) {
 		if boot == r.fwd.boot {
 			r.onReadTell(ev.From, &d)
 		}
+	case packetReport:
+		r.onReport(ev.From, &d)
 	}
 	if d.err != nil {
 		r.metrics.Malformed.Add(1)

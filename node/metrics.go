@@ -32,9 +32,11 @@ type Metrics struct {
 	SnapshotErrors atomic.Uint64
 	Fetches        atomic.Uint64 // fetched from another node
 	FetchErrors    atomic.Uint64
+	Diverged       atomic.Uint64 // times that another node's state was found to be another one
 	RoleChanges    atomic.Uint64
 	Ticks          atomic.Uint64
 
 	Waiting atomic.Int64 // gauge: requests that wait for a leader or an earlier one
 	Open    atomic.Int64 // gauge: requests under way
+	Differ  atomic.Int64 // gauge: members whose state was another one when it was compared last
 }

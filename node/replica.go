@@ -61,6 +61,7 @@ type Replica struct {
 	serve serving  // of other nodes, here
 
 	timeEntry timeEntry
+	compare   compare
 	snap      snapshots
 	fetch     fetching
 	transfers []transfer
@@ -239,6 +240,7 @@ func (r *Replica) onSoft(s raft.Soft) {
 	if s.Role == raft.Leader && (was.Role != raft.Leader || was.Term != s.Term) {
 		r.clock.elected(r.lastTime, r.wall)
 		r.timeEntry.elected()
+		r.compare.proposed = 0
 	}
 	r.log.Info("role changed", "role", s.Role.String(), "term", uint64(s.Term), "leader", s.Leader.String(), "reason", s.Reason)
 	r.metrics.RoleChanges.Add(1)
@@ -341,6 +343,8 @@ func (r *Replica) onTick(ev Tick) {
 	r.setMembers(s.Config)
 	r.lookAtSnapshots(s)
 	r.endTransfers()
+	r.proposeVerify()
+	r.lookAtPoints()
 }
 
 // lookTicks is the pause between looks at what needs no haste: deadlines, snapshots, members.
@@ -355,6 +359,9 @@ func (r *Replica) onCommitted(entries []raft.Entry) {
 	r.job.tickets = r.tickets.settle(entries, r.job.tickets, r.endTicket)
 	for i := range entries {
 		r.snap.sinceBytes += len(entries[i].Data) + entryOverhead
+		if r.isVerify(&entries[i]) {
+			r.job.verify = append(r.job.verify, entries[i].Index)
+		}
 	}
 	r.snap.since += len(entries)
 	if slices.ContainsFunc(entries, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) {
@@ -424,6 +431,9 @@ func (r *Replica) onApplied(j *Job) {
 			continue
 		}
 		r.settled(&t.op, t.id.Index)
+	}
+	for _, v := range j.verified {
+		r.onVerified(v)
 	}
 	for _, d := range j.done {
 		r.readDone(d.conn, d.stale, d.index)

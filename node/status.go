@@ -29,8 +29,10 @@ type Status struct {
 	SnapshotBytes uint64         `json:"snapshot_bytes"` // zero if it was there at start
 	Ready         bool           `json:"ready"`
 	Fence         string         `json:"fence,omitempty"`
-	Refetch       bool           `json:"refetch,omitempty"`   // no usable snapshot here: waits for one of the leader's
-	Forgotten     int            `json:"forgotten,omitempty"` // members that came back with less than they had acknowledged
+	Refetch       bool           `json:"refetch,omitempty"`      // no usable snapshot here: waits for one of the leader's
+	Forgotten     int            `json:"forgotten,omitempty"`    // members that came back with less than they had acknowledged
+	AgreedIndex   uint64         `json:"agreed_index,omitempty"` // newest entry at which a majority of the voters was seen to have this node's state
+	Differ        []string       `json:"differ,omitempty"`       // members whose state was another one when it was compared last
 	LowSpace      bool           `json:"low_space,omitempty"`
 	Transfer      string         `json:"transfer,omitempty"` // leadership is being handed to it
 	Members       []MemberStatus `json:"members"`
@@ -84,6 +86,7 @@ func (r *Replica) Status() Status {
 		Ready:         r.isReady.Load(),
 		Refetch:       c.Refetch,
 		Forgotten:     c.Forgotten,
+		AgreedIndex:   uint64(r.compare.agreed),
 		LowSpace:      r.space.Low,
 		Transfer:      idText(c.Transfer),
 		Members:       make([]MemberStatus, 0, len(c.Config.Members)),
@@ -92,6 +95,9 @@ func (r *Replica) Status() Status {
 	}
 	if c.Commit > r.applied {
 		s.Lag = uint64(c.Commit - r.applied)
+	}
+	for _, id := range r.compare.differ {
+		s.Differ = append(s.Differ, idText(id))
 	}
 	switch c.Fence {
 	case raft.FenceOneBack:

@@ -140,7 +140,7 @@ func (r *Raft) onOffer(m Message) {
 	s := m.Snapshot
 	switch {
 	case r.refetch:
-		if s.Last.Index >= r.log.base.Index {
+		if r.wants(*s) {
 			f.offer = s
 		}
 	case s.Last.Index <= r.commit:
@@ -170,7 +170,7 @@ func (r *Raft) install() *Install {
 // wants tells whether a snapshot would bring this node forward.
 func (r *Raft) wants(s SnapshotMeta) bool {
 	if r.refetch {
-		return s.Last.Index >= r.log.base.Index
+		return s.Last.Index >= r.stateFrom
 	}
 	return s.Last.Index > r.commit
 }
@@ -205,7 +205,7 @@ func (r *Raft) Installed(s SnapshotMeta) (replace bool) {
 	r.w.cut(1)
 	r.w.base, r.w.reset = s.Last, true
 	r.configs = []configAt{{s.Last.Index, s.Config}}
-	r.snapshot, r.compact, r.refetch = s, nil, false
+	r.snapshot, r.compact, r.refetch, r.stateFrom = s, nil, false, 0
 	r.commit, r.handed = max(r.commit, s.Last.Index), s.Last.Index
 	r.follow.matched = r.commit
 	return true
@@ -214,7 +214,7 @@ func (r *Raft) Installed(s SnapshotMeta) (replace bool) {
 // installedBelow takes a snapshot that the log reaches beyond: the suffix stays.
 func (r *Raft) installedBelow(s SnapshotMeta) (replace bool) {
 	if r.refetch {
-		r.refetch = false
+		r.refetch, r.stateFrom = false, 0
 		r.handed, r.applied = s.Last.Index, s.Last.Index
 		r.commit = max(r.commit, s.Last.Index)
 		r.rebaseConfigs(s)

@@ -32,6 +32,8 @@ type Raft struct {
 	compact  *compaction  // waits until the disk and the applier are there
 	refetch  bool         // no usable snapshot at or above the log's base: apply nothing
 
+	stateFrom Index // with refetch: what a snapshot must reach
+
 	// Timers, in ticks.
 	now      uint64
 	elapsed  int // since the election timer was reset
@@ -93,7 +95,7 @@ func New(cfg Config, d Durable) (*Raft, error) {
 	r.w = writes{seq: d.Seq, done: d.Seq, stable: prev.Index, handed: prev.Index}
 	r.w.durable = promise{r.term, r.vote, r.fence}
 	r.w.given = r.w.durable
-	if err := r.adoptSnapshot(d.Snapshot); err != nil {
+	if err := r.adoptSnapshot(d.Snapshot, d.Refetch); err != nil {
 		return nil, err
 	}
 	if t := max(r.log.last().Term, r.snapshot.Last.Term); t > r.term {
@@ -119,14 +121,15 @@ var ErrFenced = errors.New("the disk of the only voter may have forgotten a writ
 // adoptSnapshot fits the newest complete snapshot and the log of a starting
 // node together. The log is dropped only if it ends before the snapshot or
 // holds another term at its place.
-func (r *Raft) adoptSnapshot(s SnapshotMeta) error {
+func (r *Raft) adoptSnapshot(s SnapshotMeta, refetch Index) error {
 	base := r.log.base
 	r.log.baseTime = s.Time
 	switch {
-	case s.Last.Index < base.Index:
+	case refetch > 0, s.Last.Index < base.Index:
 		// Compaction waits for a durable snapshot, so this one is gone or damaged.
+		// Or it was set aside, and what the log makes of the birth is wrong as well.
 		// The log and the vote still count; the state must come from others.
-		r.refetch = true
+		r.refetch, r.stateFrom = true, max(refetch, base.Index)
 		r.handed, r.applied = base.Index, base.Index
 	case r.log.has(s.Last):
 		r.handed, r.applied = s.Last.Index, s.Last.Index

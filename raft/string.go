@@ -187,7 +187,7 @@ func (r *Raft) AppendText(b []byte) []byte {
 	b = fmt.Appendf(b, "config %+v\n", r.cfg)
 	p, _ := r.rand.MarshalBinary() // never fails
 	b = fmt.Appendf(b, "rand %x\n", p)
-	b = fmt.Appendf(b, "term %d vote %v fence %d refetch %v\n", r.term, r.vote, r.fence, r.refetch)
+	b = fmt.Appendf(b, "term %d vote %v fence %d refetch %v from %d\n", r.term, r.vote, r.fence, r.refetch, r.stateFrom)
 	b = fmt.Appendf(b, "role %v leader %v commit %d handed %d applied %d\n", r.role, r.leader, r.commit, r.handed, r.applied)
 	b = fmt.Appendf(b, "log base %v time %d bytes %d\n", r.log.base, r.log.baseTime, r.log.bytes)
 	for _, e := range r.log.entries {

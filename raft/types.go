@@ -157,6 +157,7 @@ type Durable struct {
 	Snapshot SnapshotMeta // newest complete one; with Last zero it is Birth: the first configuration
 	Seq      uint64       // of the last write that is on disk
 	Fence    Fence        // not zero: this disk may have forgotten a promise
+	Refetch  Index        // not zero: the state that this disk leads to is wrong; only another node's snapshot at or above it will do. Snapshot.Last is zero then
 }
 
 // Fence says why a node may not vote: its disk may have forgotten a promise

@@ -308,6 +308,9 @@ type Status struct {
 	LowSpace      bool    `json:"low_space"`
 	UptimeSeconds float64 `json:"uptime_seconds"` // counted in ticks: it stands still while the node does
 	StateHash     string  `json:"state_hash"`
+
+	AgreedIndex uint64   `json:"agreed_index"`
+	Differ      []string `json:"differ"`
 	Members       []struct {
 		ID      string `json:"id"`
 		Name    string `json:"name"`

@@ -57,6 +57,8 @@ type daemon struct {
 
 	phase   atomic.Pointer[string] // what the start waits for; nil once the node runs
 	running atomic.Bool
+	// refetching: the own state was wrong. Only the start and then watch use it.
+	refetching bool
 	// committed is the newest committed configuration; never nil.
 	committed atomic.Pointer[raft.Configuration]
 	strangers strangers
@@ -224,7 +226,10 @@ func (d *daemon) openNode() error {
 	if err != nil {
 		return exitWith(logCode(err), err)
 	}
-	if durable.Snapshot, err = d.openSnapshots(filepath.Join(dir, snapshotDir)); err != nil {
+	if durable.Refetch, err = d.divergedAt(); err != nil {
+		return err
+	}
+	if durable.Snapshot, err = d.openSnapshots(filepath.Join(dir, snapshotDir), durable.Refetch > 0); err != nil {
 		return err
 	}
 	machine := statemachine.New(statemachine.DefaultLimits())
@@ -236,7 +241,7 @@ func (d *daemon) openNode() error {
 	}
 	nc := d.nodeConfig(boot)
 	d.node, err = node.New(nc, durable, node.Ports{
-		Store: store, Machine: machine, Snapshots: d.snapshots, Network: d.transport,
+		Store: store, Machine: faulty(&nc, machine), Snapshots: d.snapshots, Network: d.transport,
 	})
 	if errors.Is(err, raft.ErrFenced) || errors.Is(err, snapshot.ErrDamaged) {
 		return exitWith(exitDamaged, err)
@@ -266,13 +271,18 @@ func logCode(err error) exitCode {
 }
 
 // openSnapshots finds the newest snapshot that verifies; without one the state
-// starts at the cluster's birth.
-func (d *daemon) openSnapshots(dir string) (raft.SnapshotMeta, error) {
+// starts at the cluster's birth. aside: none of those that are there may be used.
+func (d *daemon) openSnapshots(dir string, aside bool) (raft.SnapshotMeta, error) {
 	s, err := snapshot.OpenDir(snapshot.OS(), dir, snapshot.Options{})
 	if err != nil {
 		return raft.SnapshotMeta{}, err
 	}
 	d.snapshots = s
+	if aside {
+		if err := setAside(s); err != nil {
+			return raft.SnapshotMeta{}, exitWith(exitDisk, err)
+		}
+	}
 	meta, err := s.Newest()
 	for _, f := range s.Faults() {
 		d.log.Error("snapshot", "fault", f)
@@ -313,6 +323,8 @@ func (d *daemon) nodeConfig(boot uint64) node.Config {
 	nc.Fatal = d.fatal
 	nc.Committed = d.onCommitted
 	nc.Frees, nc.Check = statemachine.Frees, statemachine.Check
+	nc.Verify = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpVerify})
+	nc.VerifyTicks = int((c.Service.VerifyInterval + c.Raft.Tick - 1) / c.Raft.Tick)
 	nc.Raft = raft.Config{
 		ID: d.id.ID(), Boot: boot, Seed: random(),
 		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks,
@@ -336,6 +348,8 @@ func (d *daemon) fatal(err error) {
 	code, what := exitInternal, "ending at once: "
 	if errors.Is(err, node.ErrStore) {
 		code, what = exitDisk, "the disk failed; ending at once, a restart finds out what it holds: "
+	} else if diverged, ok := errors.AsType[*node.DivergedError](err); ok {
+		what = d.noteDiverged(diverged)
 	}
 	d.log.Error(what+err.Error(), "code", int(code), "meaning", code.String())
 	d.flush()

@@ -38,7 +38,7 @@ func (d *daemon) run(ctx context.Context, clients net.Listener) error {
 	})
 	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatch()
-	d.serve("watch", func() error { return d.watch(watch) })
+	d.serve("watch", func() error { d.watch(watch); return nil })
 	d.log.Info("serving", "clients", clients.Addr().String(), "peers", d.transport.Addr().String(), "http", d.http.Addr().String())
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyReady) // without systemd nobody listens
 
@@ -150,22 +150,21 @@ const watchEvery = time.Second
 
 // watch looks after what no request notices: free space, the watchdog, the
 // status line of the supervisor.
-func (d *daemon) watch(ctx context.Context) error {
+func (d *daemon) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	last := ""
 	for {
 		d.checkSpace()
-		if err := d.checkProgress(); err != nil {
-			return err
-		}
+		d.checkRefetch()
+		d.checkProgress()
 		if s := d.statusLine(); s != last {
 			last = s
 			notifyStatus(s)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}
@@ -256,11 +255,14 @@ func (d *daemon) leaveLead() {
 
 // checkProgress pets the supervisor's watchdog while loop and disk get on, and
 // ends the process with a dump of its goroutines when they don't.
-func (d *daemon) checkProgress() error {
+func (d *daemon) checkProgress() {
 	p := d.node.Progress()
 	if limit := d.cfg.Service.WatchdogTimeout; p.Loop > limit {
+		// At once: an orderly stop would wait for the loop.
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
-		return exitWith(exitInternal, fmt.Errorf("watchdog: the node's loop has stood still for %v", p.Loop.Round(time.Millisecond)))
+		d.log.Error("watchdog: the node's loop stands still; ending at once, the goroutines are above", "for", p.Loop.Round(time.Millisecond).String(), "code", int(exitInternal))
+		d.flush()
+		os.Exit(int(exitInternal))
 	}
 	if limit := d.cfg.Disk.HangTimeout; p.DiskWrite > limit && d.othersLead() {
 		d.log.Error("the disk has been writing for too long while another node leads; ending", "for", p.DiskWrite.String(), "code", int(exitDisk))
@@ -268,7 +270,6 @@ func (d *daemon) checkProgress() error {
 		os.Exit(int(exitDisk)) // nothing that could touch the file
 	}
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
-	return nil
 }
 
 func (d *daemon) othersLead() bool {

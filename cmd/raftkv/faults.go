@@ -1,0 +1,40 @@
+//go:build faults
+
+package main
+
+import (
+	"bytes"
+
+	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// faulty gives a node the faults that no test can provoke from outside. It is in
+// no binary but the one that package e2e builds for itself. What a command holds says
+// which node shall do what:
+//
+//	fault-diverge@NAME   applies it wrongly
+//	fault-stall@NAME     its loop stands still when it proposes it
+func faulty(c *node.Config, m node.Machine) node.Machine {
+	check, stall := c.Check, []byte("fault-stall@"+c.Name)
+	c.Check = func(cmd []byte) error {
+		if bytes.Contains(cmd, stall) {
+			select {}
+		}
+		return check(cmd)
+	}
+	return &faultyMachine{Machine: m, diverge: []byte("fault-diverge@" + c.Name)}
+}
+
+type faultyMachine struct {
+	node.Machine
+	diverge []byte
+}
+
+func (m *faultyMachine) Apply(e raft.Entry, dst []byte) []byte {
+	if i := bytes.Index(e.Data, m.diverge); i >= 0 {
+		e.Data = bytes.Clone(e.Data)
+		e.Data[i] = 'F'
+	}
+	return m.Machine.Apply(e, dst)
+}
