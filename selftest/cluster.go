@@ -311,7 +311,7 @@ type Status struct {
 
 	AgreedIndex uint64   `json:"agreed_index"`
 	Differ      []string `json:"differ"`
-	Members       []struct {
+	Members     []struct {
 		ID      string `json:"id"`
 		Name    string `json:"name"`
 		Learner bool   `json:"learner"`
