@@ -90,7 +90,7 @@ func (r *Raft) AppendState(b []byte, as Naming) []byte {
 	s.id(r.vote)
 	s.id(r.leader)
 	s.flags(r.sticky(), r.refetch, r.full, r.hung != 0)
-	s.num(uint64(r.fastBid), uint64(r.fenceEnd))
+	s.num(uint64(r.fastBid), uint64(r.fenceEnd), uint64(r.stateFrom))
 	s.log(&r.log)
 	s.writes(&r.w)
 	s.num(uint64(len(r.configs)))
