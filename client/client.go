@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -39,7 +40,12 @@ type Config struct {
 	// BackoffMin and BackoffMax bound the pause before a retry, which doubles and is
 	// drawn at random below that. Defaults 10 ms and 500 ms.
 	BackoffMin, BackoffMax time.Duration
-	// Dial connects to an endpoint. Default: TCP.
+	// User and Password are told to each node. An empty User with a Password is
+	// "default"; without both nothing is told.
+	User, Password string
+	// TLS, if set, encrypts connections. An empty ServerName is the endpoint's host.
+	TLS *tls.Config
+	// Dial connects to an endpoint. Default: TCP. TLS comes on top of it.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 }
 
@@ -203,6 +209,9 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if isDenied(err) {
+			return nil, err // the other nodes know the same users, and a wrong password should not be tried often
+		}
 		errs = append(errs, err)
 		c.mu.Lock()
 		c.at++
@@ -239,11 +248,7 @@ func (c *Client) current() *link {
 func (c *Client) dial(ctx context.Context, endpoint string) (*link, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.DialTimeout, fmt.Errorf("no answer from %s within %v", endpoint, c.cfg.DialTimeout))
 	defer cancel()
-	nc, err := c.cfg.Dial(ctx, endpoint)
-	if err != nil {
-		return nil, err
-	}
-	l, err := c.open(nc, endpoint)
+	l, err := c.greet(ctx, endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -266,6 +271,44 @@ func (c *Client) dial(ctx context.Context, endpoint string) (*link, error) {
 			err = fmt.Errorf("%s belongs to another cluster (%s, not %s)", endpoint, cluster, c.cluster)
 		}
 		c.mu.Unlock()
+	}
+	if err != nil {
+		l.fail(err)
+		return nil, err
+	}
+	return l, nil
+}
+
+// greet connects to one endpoint, and tells user and password if there are any.
+func (c *Client) greet(ctx context.Context, endpoint string) (*link, error) {
+	nc, err := c.cfg.Dial(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if c.cfg.TLS != nil {
+		t := c.cfg.TLS
+		if t.ServerName == "" {
+			t = t.Clone()
+			t.ServerName, _, _ = net.SplitHostPort(endpoint)
+		}
+		secure := tls.Client(nc, t)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			nc.Close()
+			return nil, fmt.Errorf("TLS with %s: %w", endpoint, err)
+		}
+		nc = secure
+	}
+	l, err := c.open(nc, endpoint)
+	if err != nil || c.cfg.User == "" && c.cfg.Password == "" {
+		return l, err
+	}
+	user := c.cfg.User
+	if user == "" {
+		user = "default"
+	}
+	v, _, err := l.do(ctx, resp.AppendRequest(nil, "AUTH", user, c.cfg.Password), c.cfg.DialTimeout)
+	if err == nil && v.Kind == resp.KindError {
+		err = fmt.Errorf("%s: %w", endpoint, &ReplyError{v.Text()})
 	}
 	if err != nil {
 		l.fail(err)
@@ -356,10 +399,12 @@ func (c *Client) read(ctx context.Context, op string, req []byte) (resp.Value, e
 			case elsewhere:
 				c.leave(l)
 			case again, unclear:
-			default:
+			default: // denied, too
 				return v, fmt.Errorf("%s: %w", op, e)
 			}
 			err = e
+		} else if isDenied(err) {
+			return v, fmt.Errorf("%s: %w", op, err)
 		}
 		if ctx.Err() != nil {
 			return v, ended(ctx, op, ErrNotApplied, last, err).ofRead()

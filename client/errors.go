@@ -81,6 +81,7 @@ const (
 	forgotten                // it was applied earlier
 	gap                      // nothing ran: the session is not where we think
 	refused                  // surely did nothing, and is not worth asking again at once
+	denied                   // surely did nothing: the user may not, or isn't who he says
 )
 
 // judge reads an error reply.
@@ -100,9 +101,17 @@ func judge(e *ReplyError) verdict {
 		return gap
 	case "NOSPACE":
 		return refused
+	case "WRONGPASS", "NOAUTH", "NOPERM":
+		return denied
 	}
 	if strings.HasPrefix(e.Text, "ERR max number of clients") {
 		return elsewhere
 	}
 	return final
+}
+
+// isDenied tells whether a node doesn't let this client in.
+func isDenied(err error) bool {
+	var e *ReplyError
+	return errors.As(err, &e) && judge(e) == denied
 }

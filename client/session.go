@@ -104,6 +104,12 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 				if !maybe {
 					return v, &callError{op: op, kinds: []error{ErrNotApplied}, cause: e}
 				}
+			case denied:
+				kind := ErrNotApplied
+				if maybe {
+					kind = ErrUnknown // an earlier attempt was let in
+				}
+				return v, &callError{op: op, kinds: []error{kind}, cause: err}
 			case forgotten:
 				s.last++
 				return v, fmt.Errorf("%s: %w: %w", op, ErrForgotten, e)

@@ -148,12 +148,8 @@ func (c *Client) askOne(ctx context.Context, endpoint string) NodeStatus {
 // once asks one node over a connection of its own.
 func (c *Client) once(ctx context.Context, endpoint string, req []byte) (resp.Value, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
-	nc, err := c.cfg.Dial(dialCtx, endpoint)
+	l, err := c.greet(dialCtx, endpoint)
 	cancel()
-	if err != nil {
-		return resp.Value{}, err
-	}
-	l, err := c.open(nc, endpoint)
 	if err != nil {
 		return resp.Value{}, err
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/server/resp"
 	"github.com/raftkv/raftkv/server/resp/resptest"
 )
@@ -231,5 +234,34 @@ func TestCompletion(t *testing.T) {
 	}
 	if got := complete("incr"); !slices.Equal(got, []string{"incr ", "incrby "}) {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestPasswordsOfCommands(t *testing.T) {
+	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{Access: access.NewStore(resp.Catalog(), "secret", nil)})
+	if code, _, errOut := with("", addr, "put", "k", "v"); code != exitFail || !strings.Contains(errOut, "NOAUTH") {
+		t.Errorf("without: %d %s", code, errOut)
+	}
+	file := filepath.Join(t.TempDir(), "password")
+	for content, want := range map[string]exitCode{"secret\nmore\n": exitOK, "secret\r\n": exitOK, "wrong": exitFail, "\nsecret": exitUsage, strings.Repeat("x", 5000): exitUsage} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errOut := with("", addr, "put", "k", "v", "--password-file", file); code != want || strings.Contains(errOut, "secret") {
+			t.Errorf("file %.20q: %d %s", content, code, errOut)
+		}
+	}
+	t.Setenv("RAFTKV_PASSWORD", "secret")
+	if code, _, errOut := with("", addr, "put", "k", "v"); code != exitOK {
+		t.Errorf("from the environment: %d %s", code, errOut)
+	}
+	t.Setenv("RAFTKV_USER", "nobody")
+	if code, _, errOut := with("", addr, "put", "k", "v"); code != exitFail || !strings.Contains(errOut, "WRONGPASS") {
+		t.Errorf("another user: %d %s", code, errOut)
+	}
+	for _, flag := range [][]string{{"--cacert", "/no/such/file"}, {"--cert", "/no/such/file"}, {"--password-file", "/no/such/file"}} {
+		if code, _, errOut := with("", addr, append([]string{"get", "k"}, flag...)...); code != exitUsage || !strings.Contains(errOut, flag[0]) {
+			t.Errorf("%v: %d %s", flag, code, errOut)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/server/access"
 )
 
 // clientFlags are the flags of every command that talks to a cluster.
@@ -23,9 +25,17 @@ type clientFlags struct {
 	endpoints []string
 	timeout   time.Duration
 	output    string // table, json, plain, or empty: what suits the command
+
+	user, passwordFile string
+	tls                bool
+	caCert, cert, key  string
 }
 
-const endpointsEnv = "RAFTKV_ENDPOINTS"
+const (
+	endpointsEnv = "RAFTKV_ENDPOINTS"
+	userEnv      = "RAFTKV_USER"
+	passwordEnv  = "RAFTKV_PASSWORD" // not a flag: other users of the machine see those
+)
 
 // The forms of output.
 const (
@@ -37,6 +47,12 @@ const (
 func (f *clientFlags) add(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", nil,
 		"nodes to ask, host:port separated by commas; default $"+endpointsEnv+", else "+strings.Join(client.DefaultEndpoints(), ","))
+	cmd.Flags().StringVar(&f.user, "user", "", "user to be; default $"+userEnv+", else default if there is a password")
+	cmd.Flags().StringVar(&f.passwordFile, "password-file", "", "`file` with the user's password on its first line; default $"+passwordEnv+" itself")
+	cmd.Flags().BoolVar(&f.tls, "tls", false, "encrypt; nodes are checked against the system's authorities, or --cacert")
+	cmd.Flags().StringVar(&f.caCert, "cacert", "", "`file` of the authorities that nodes are checked against; means --tls")
+	cmd.Flags().StringVar(&f.cert, "cert", "", "`file` of the certificate to show; needs --key, means --tls")
+	cmd.Flags().StringVar(&f.key, "key", "", "`file` of its private key")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to try")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "table, json or plain; default table, of get and shell plain if not on a terminal")
 	return cmd
@@ -60,11 +76,45 @@ func (f *clientFlags) client() (*client.Client, error) {
 	case endpoints == nil:
 		endpoints, from = strings.FieldsFunc(os.Getenv(endpointsEnv), func(r rune) bool { return r == ',' || r == ' ' }), endpointsEnv
 	}
-	c, err := client.New(client.Config{Endpoints: endpoints, Timeout: f.timeout})
+	cfg := client.Config{Endpoints: endpoints, Timeout: f.timeout}
+	if err := f.secure(&cfg); err != nil {
+		return nil, usageError(err)
+	}
+	c, err := client.New(cfg)
 	if err != nil {
 		return nil, usageError(fmt.Errorf("%s: %w", from, err))
 	}
 	return c, nil
+}
+
+// secure says who we are, and how connections are encrypted.
+func (f *clientFlags) secure(cfg *client.Config) (err error) {
+	cfg.User, cfg.Password = f.user, os.Getenv(passwordEnv)
+	if cfg.User == "" {
+		cfg.User = os.Getenv(userEnv)
+	}
+	if f.passwordFile != "" {
+		if cfg.Password, err = readPassword(f.passwordFile); err != nil {
+			return fmt.Errorf("--password-file: %w", err)
+		}
+	}
+	if !f.tls && f.caCert == "" && f.cert == "" && f.key == "" {
+		return nil
+	}
+	cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.caCert != "" {
+		if cfg.TLS.RootCAs, err = access.ReadCA(f.caCert); err != nil {
+			return fmt.Errorf("--cacert: %w", err)
+		}
+	}
+	if f.cert != "" || f.key != "" {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return fmt.Errorf("--cert %q and --key %q: %w", f.cert, f.key, err)
+		}
+		cfg.TLS.Certificates = []tls.Certificate{pair}
+	}
+	return nil
 }
 
 // run gives do a client and a context that Ctrl-C ends, and its error an exit code.

@@ -49,9 +49,9 @@ func New(t testing.TB, name string) *Authority {
 	return a
 }
 
-// Issue writes a certificate for a server or client at the loopback addresses and
-// "localhost" into dir, over an older one of that name.
-func (a *Authority) Issue(t testing.TB, dir, name string, serial int64) Files {
+// Issue writes a certificate for a server or client at "localhost", 127.0.0.1 and the
+// other addresses into dir, over an older one of that name.
+func (a *Authority) Issue(t testing.TB, dir, name string, serial int64, addrs ...string) Files {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
@@ -60,6 +60,9 @@ func (a *Authority) Issue(t testing.TB, dir, name string, serial int64) Files {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	for _, addr := range addrs {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(addr))
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	if err != nil {

@@ -80,7 +80,7 @@ func (k *keeper) load() (*tls.Config, error) {
 	if k.files.CA == "" {
 		return c, nil
 	}
-	if c.ClientCAs, err = readCA(k.files.CA); err != nil {
+	if c.ClientCAs, err = ReadCA(k.files.CA); err != nil {
 		return nil, fmt.Errorf("TLS of clients: %w", err)
 	}
 	c.ClientAuth = tls.VerifyClientCertIfGiven
@@ -90,7 +90,8 @@ func (k *keeper) load() (*tls.Config, error) {
 	return c, nil
 }
 
-func readCA(name string) (*x509.CertPool, error) {
+// ReadCA reads the certificates of authorities, PEM.
+func ReadCA(name string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err

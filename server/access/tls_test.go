@@ -57,7 +57,7 @@ func shake(t *testing.T, server *tls.Config, client *tls.Config) (*big.Int, erro
 
 func clientTLS(t *testing.T, ca *testcert.Authority, f *testcert.Files) *tls.Config {
 	t.Helper()
-	pool, err := readCA(ca.File)
+	pool, err := ReadCA(ca.File)
 	if err != nil {
 		t.Fatal(err)
 	}
