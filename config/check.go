@@ -286,12 +286,15 @@ func (c Config) warnings() []string {
 	if c.TLS.Peer.Cert == "" && public(c.Peer.Listen) {
 		ws = append(ws, fmt.Sprintf("peer.listen = %s is open to others and not encrypted; set tls.peer, or keep it behind a firewall", c.Peer.Listen))
 	}
-	if public(c.Redis.Listen) {
+	for _, a := range []struct{ side, listen string }{{"redis", c.Redis.Listen}, {"http", c.HTTP.Listen}} {
+		if !public(a.listen) {
+			continue
+		}
 		if c.Redis.PasswordFile == "" && !c.TLS.Client.RequireCert {
-			ws = append(ws, fmt.Sprintf("redis.listen = %s is open to others, and unless the log has users everybody who reaches it can read and write; set redis.password_file, or keep it behind a firewall", c.Redis.Listen))
+			ws = append(ws, fmt.Sprintf("%s.listen = %s is open to others, and unless the log has users everybody who reaches it can read and write; set redis.password_file, or keep it behind a firewall", a.side, a.listen))
 		}
 		if c.TLS.Client.Cert == "" {
-			ws = append(ws, fmt.Sprintf("redis.listen = %s is open to others and not encrypted; set tls.client, or keep it behind a firewall", c.Redis.Listen))
+			ws = append(ws, fmt.Sprintf("%s.listen = %s is open to others and not encrypted; set tls.client, or keep it behind a firewall", a.side, a.listen))
 		}
 	}
 	for _, a := range []struct{ side, listen, advertise string }{

@@ -16,7 +16,7 @@ type Config struct {
 	Redis Redis `key:"redis"`
 	// Peer is the side of the other nodes.
 	Peer Peer `key:"peer"`
-	// HTTP is the side of people and monitors: /livez /readyz /status /metrics.
+	// HTTP is the side of monitors (/livez /readyz /status /metrics) and of clients that speak no Redis protocol (/v1).
 	HTTP HTTP `key:"http"`
 	// Raft times and bounds the protocol. Same values on all nodes are best, others are safe.
 	Raft Raft `key:"raft"`
@@ -111,7 +111,7 @@ type Peer struct {
 	FrameBytes Bytes `key:"frame_bytes" default:"32MiB" min:"1MiB" max:"1GiB"`
 }
 
-// HTTP is the side of people and monitors.
+// HTTP is the side of monitors, and of clients that speak no Redis protocol.
 type HTTP struct {
 	// Listen is the address to listen on. Empty: the own http address in cluster.voters, else 127.0.0.1:6481.
 	Listen string `key:"listen" is:"listen"`
@@ -119,6 +119,15 @@ type HTTP struct {
 	Advertise string `key:"advertise" is:"advertise"`
 	// Debug serves /debug/pprof. On a loopback address it is always served.
 	Debug bool `key:"debug" default:"false"`
+	// Hosts are the names, separated by blanks, that requests may be addressed to beside IP addresses, localhost and
+	// the http addresses of members. Others are refused: a web page may have led a browser here.
+	Hosts string `key:"hosts"`
+	// Requests is how many requests of /v1 may be under way at a time, watchers apart; more are refused as busy.
+	Requests int `key:"requests" default:"1024" min:"1" max:"1048576"`
+	// BodyBytes is how much the bodies of requests under way may take together; more are refused as busy.
+	BodyBytes Bytes `key:"body_bytes" default:"256MiB" min:"1MiB" max:"64GiB"`
+	// WriteTimeout is how long a client may take no byte of a list or a watch before it is cut off.
+	WriteTimeout time.Duration `key:"write_timeout" default:"30s" min:"100ms" max:"1h"`
 }
 
 // Raft times and bounds the protocol.

@@ -280,6 +280,24 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// Both sides of clients are as open as they listen.
+func TestWarningsOfOpenSides(t *testing.T) {
+	c := Example()
+	c.Redis.Listen, c.HTTP.Listen = ":6479", "192.0.2.1:6481"
+	c.Redis.Advertise, c.HTTP.Advertise = c.Redis.Listen, c.HTTP.Listen
+	for _, side := range []string{"redis.listen = :6479", "http.listen = 192.0.2.1:6481"} {
+		for _, what := range []string{"everybody who reaches it can read and write", "is open to others and not encrypted"} {
+			if !slices.ContainsFunc(c.warnings(), func(w string) bool { return strings.HasPrefix(w, side) && strings.Contains(w, what) }) {
+				t.Errorf("no warning that %s %s: %q", side, what, c.warnings())
+			}
+		}
+	}
+	c.Redis.PasswordFile, c.TLS.Client.Cert = "f", "f"
+	if ws := c.warnings(); len(ws) != 0 {
+		t.Errorf("with password and TLS: %q", ws)
+	}
+}
+
 // What Print writes is a configuration again, the same one.
 func TestPrintIsReadBack(t *testing.T) {
 	c := Example()

@@ -71,6 +71,7 @@ type Replica struct {
 	bootAt    raft.Index // commit at start: below it the state is older than what was shown before
 	wasReady  bool
 	isReady   atomic.Bool
+	inTouch   uint64 // tick at which this node last led, or heard a leader
 	statusOld bool // something changed that Status tells
 
 }
@@ -340,6 +341,9 @@ func (r *Replica) onTick(ev Tick) {
 	r.statusOld = true
 	r.expire()
 	s := r.core.Status()
+	if s.Ready {
+		r.inTouch = r.tick
+	}
 	r.setMembers(s.Config)
 	r.lookAtSnapshots(s)
 	r.endTransfers()

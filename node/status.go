@@ -37,7 +37,10 @@ type Status struct {
 	Transfer      string         `json:"transfer,omitempty"` // leadership is being handed to it
 	Members       []MemberStatus `json:"members"`
 	UptimeSeconds float64        `json:"uptime_seconds"`
-	Boot          string         `json:"boot"`
+	// SilenceSeconds is how long this node has neither led nor heard a leader, to a
+	// fraction of an election timeout: what it shows may be older by so much, and by Lag.
+	SilenceSeconds float64 `json:"silence_seconds"`
+	Boot           string  `json:"boot"`
 }
 
 // MemberStatus is one member. Match, next and active are known on the leader only.
@@ -66,32 +69,33 @@ func idText(id raft.NodeID) string {
 func (r *Replica) Status() Status {
 	c := r.core.Status()
 	s := Status{
-		Name:          r.cfg.Name,
-		ID:            idText(c.ID),
-		Cluster:       r.cfg.Cluster,
-		Version:       r.cfg.Version,
-		Role:          c.Role.String(),
-		Leader:        idText(c.Leader),
-		Term:          uint64(c.Term),
-		Vote:          idText(c.Vote),
-		LastIndex:     uint64(c.Last.Index),
-		StableIndex:   uint64(c.Stable),
-		CommitIndex:   uint64(c.Commit),
-		AppliedIndex:  uint64(r.applied),
-		StateHash:     fmt.Sprintf("%x", r.hash),
-		LogBytes:      c.LogBytes,
-		LogFirstIndex: uint64(c.Base.Index) + 1,
-		SnapshotIndex: uint64(r.snap.meta.Last.Index),
-		SnapshotBytes: r.snap.bytes,
-		Ready:         r.isReady.Load(),
-		Refetch:       c.Refetch,
-		Forgotten:     c.Forgotten,
-		AgreedIndex:   uint64(r.compare.agreed),
-		LowSpace:      r.space.Low,
-		Transfer:      idText(c.Transfer),
-		Members:       make([]MemberStatus, 0, len(c.Config.Members)),
-		UptimeSeconds: float64(r.tick) * r.cfg.Tick.Seconds(),
-		Boot:          fmt.Sprintf("%x", r.cfg.Raft.Boot),
+		Name:           r.cfg.Name,
+		ID:             idText(c.ID),
+		Cluster:        r.cfg.Cluster,
+		Version:        r.cfg.Version,
+		Role:           c.Role.String(),
+		Leader:         idText(c.Leader),
+		Term:           uint64(c.Term),
+		Vote:           idText(c.Vote),
+		LastIndex:      uint64(c.Last.Index),
+		StableIndex:    uint64(c.Stable),
+		CommitIndex:    uint64(c.Commit),
+		AppliedIndex:   uint64(r.applied),
+		StateHash:      fmt.Sprintf("%x", r.hash),
+		LogBytes:       c.LogBytes,
+		LogFirstIndex:  uint64(c.Base.Index) + 1,
+		SnapshotIndex:  uint64(r.snap.meta.Last.Index),
+		SnapshotBytes:  r.snap.bytes,
+		Ready:          r.isReady.Load(),
+		Refetch:        c.Refetch,
+		Forgotten:      c.Forgotten,
+		AgreedIndex:    uint64(r.compare.agreed),
+		LowSpace:       r.space.Low,
+		Transfer:       idText(c.Transfer),
+		Members:        make([]MemberStatus, 0, len(c.Config.Members)),
+		UptimeSeconds:  float64(r.tick) * r.cfg.Tick.Seconds(),
+		SilenceSeconds: float64(r.tick-r.inTouch) * r.cfg.Tick.Seconds(),
+		Boot:           fmt.Sprintf("%x", r.cfg.Raft.Boot),
 	}
 	if c.Commit > r.applied {
 		s.Lag = uint64(c.Commit - r.applied)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -235,6 +236,7 @@ func (d *daemon) openNode() error {
 	machine := statemachine.New(statemachine.DefaultLimits())
 	machine.LimitView(int64(d.cfg.Snapshot.OverlayBytes))
 	machine.OnUsers(d.access.Replace)
+	machine.Observe(d.feed.Observe)
 	boot, err := identity.NextBoot(dir, time.Now())
 	if err != nil {
 		return exitWith(exitDisk, err)
@@ -388,8 +390,19 @@ func (d *daemon) listenClients() (net.Listener, error) {
 		KeyBytes: int(c.Limits.KeyBytes), ValueBytes: int(c.Limits.ValueBytes), CommandBytes: int(c.Limits.CommandBytes),
 		WriteTimeout: c.Redis.WriteTimeout, Access: d.access, Version: readVersion().String(), Log: d.log,
 	}, backend{d.node}, &admin{d})
+	d.http.Attach(httpapi.API{
+		Backend: httpBackend{d.node}, Feed: d.feed, Users: d.access, Hosts: strings.Fields(c.HTTP.Hosts),
+		KeyBytes: int(c.Limits.KeyBytes), ValueBytes: int(c.Limits.ValueBytes), CommandBytes: int(c.Limits.CommandBytes),
+		Requests: c.HTTP.Requests, BodyBytes: int64(c.HTTP.BodyBytes), WriteTimeout: c.HTTP.WriteTimeout,
+	})
 	return ln, nil
 }
+
+// httpBackend is backend for the other interface.
+type httpBackend struct{ n *node.Node }
+
+func (b httpBackend) Connect(s node.Sink) httpapi.Submitter { return b.n.Connect(s) }
+func (b httpBackend) Status() node.Status                   { return b.n.Status() }
 
 // backend gives the servers their view of the node.
 type backend struct{ n *node.Node }

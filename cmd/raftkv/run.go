@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -103,6 +104,9 @@ func (d *daemon) serveHTTP() error {
 	ln, err := net.Listen("tcp", d.cfg.HTTP.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP on %s: %w; free the address or choose another", d.cfg.HTTP.Listen, err)
+	}
+	if d.clientTLS != nil {
+		ln = tls.NewListener(ln, d.clientTLS)
 	}
 	d.http = httpapi.New(ln, httpapi.Config{
 		Live: d.live, Ready: d.ready, Status: d.status, Metrics: d.metrics(), Debug: d.cfg.HTTP.Debug, Log: d.log,

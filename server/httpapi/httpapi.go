@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,6 +46,8 @@ const (
 type Server struct {
 	http http.Server
 	ln   net.Listener
+	api  atomic.Pointer[api] // nil until Attach
+	stop chan struct{}       // closed when nobody waits for answers any more
 }
 
 // New makes a server for ln, which it owns from now on. Call Serve.
@@ -70,18 +74,36 @@ func New(ln net.Listener, cfg Config) *Server {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]any{"service": "raftkv", "paths": []string{"/livez", "/readyz", "/status", "/metrics"}})
+		reply(w, http.StatusOK, map[string]any{"service": "raftkv", "paths": []string{"/livez", "/readyz", "/status", "/metrics", "/v1/openapi.json"}})
 	})
-	return &Server{ln: ln, http: http.Server{
-		Handler:           errorsAsJSON(mux),
+	s := &Server{ln: ln, stop: make(chan struct{})}
+	rest := errorsAsJSON(mux)
+	s.http = http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasPrefix(r.URL.Path, "/v1/") {
+				rest.ServeHTTP(w, r)
+				return
+			}
+			if a := s.api.Load(); a != nil {
+				a.serveV1(w, r)
+				return
+			}
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set(headerOutcome, outcomeNotApplied)
+			reply(w, http.StatusServiceUnavailable, errorDoc{Error: "the node is still starting; /readyz says what it waits for", Code: "not_ready", Outcome: outcomeNotApplied})
+		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}}
+	}
+	return s
 }
+
+// Attach gives /v1 its node. Until then it answers 503.
+func (s *Server) Attach(a API) { s.api.Store(newAPI(a, s.stop)) }
 
 // Serve answers until Close. It returns nil after Close.
 func (s *Server) Serve() error {
@@ -94,8 +116,10 @@ func (s *Server) Serve() error {
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
-// Shutdown lets requests under way finish until ctx ends, then closes them.
+// Shutdown lets requests under way finish until ctx ends, then closes them. Close
+// the feed first, which ends the watches. It is called once.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer close(s.stop)
 	if err := s.http.Shutdown(ctx); err != nil {
 		return s.http.Close()
 	}
