@@ -72,7 +72,7 @@ type Replica struct {
 	wasReady  bool
 	isReady   atomic.Bool
 	inTouch   uint64 // tick at which this node last led, or heard a leader
-	statusOld bool // something changed that Status tells
+	statusOld bool   // something changed that Status tells
 
 }
 
