@@ -284,7 +284,7 @@ func TestWarnings(t *testing.T) {
 func TestWarningsOfOpenSides(t *testing.T) {
 	c := Example()
 	c.Redis.Listen, c.HTTP.Listen = ":6479", "192.0.2.1:6481"
-	c.Redis.Advertise, c.HTTP.Advertise = c.Redis.Listen, c.HTTP.Listen
+	c.Redis.Advertise, c.HTTP.Advertise, c.Peer.Listen = c.Redis.Listen, c.HTTP.Listen, defaultPeer
 	for _, side := range []string{"redis.listen = :6479", "http.listen = 192.0.2.1:6481"} {
 		for _, what := range []string{"everybody who reaches it can read and write", "is open to others and not encrypted"} {
 			if !slices.ContainsFunc(c.warnings(), func(w string) bool { return strings.HasPrefix(w, side) && strings.Contains(w, what) }) {
