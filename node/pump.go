@@ -163,6 +163,7 @@ func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 		l.writes++
 		r.writes++
 		r.tickets.add(id, taken)
+		r.unwritten += len(taken.req.Data)
 		r.metrics.Proposals.Add(1)
 		return true
 	case errors.Is(err, raft.ErrBusy):

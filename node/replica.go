@@ -26,8 +26,11 @@ type Replica struct {
 	soft  raft.Soft
 
 	// The disk.
-	writing    []uint64 // seqs of the writes under way
-	wrote      uint64   // highest seq on disk
+	writing    []uint64   // seqs of the writes under way
+	given      raft.Index // last entry in a write
+	unwritten  int        // bytes of requests that were proposed since
+	heldAt     uint64     // tick of the last write
+	wrote      uint64     // highest seq on disk
 	lastTime   raft.Time
 	space      Space
 	fencedFor  uint64 // highest seq that a peer heard and this disk doesn't know
@@ -181,6 +184,7 @@ func (r *Replica) Flush() {
 		room := raft.Room{
 			Write:   len(r.writing) < r.cfg.Raft.MaxWrites,
 			Install: r.fetch.room(r.tick),
+			Hold:    r.gathers(),
 		}
 		if r.jobs < r.cfg.MaxJobs && len(r.job.entries) == 0 {
 			room.Apply = r.cfg.ApplyBytes
@@ -259,6 +263,10 @@ func (r *Replica) leads() bool { return r.soft.Role == raft.Leader }
 func (r *Replica) onWrite(w *raft.Write) {
 	assert(len(r.writing) < r.cfg.Raft.MaxWrites, "write %d while %d are under way", w.Seq, len(r.writing))
 	r.writing = append(r.writing, w.Seq)
+	r.unwritten, r.heldAt = 0, r.tick
+	if n := len(w.Entries); n > 0 {
+		r.given = w.Entries[n-1].Index
+	}
 	bytes, config := 0, w.Reset
 	for i := range w.Entries {
 		e := &w.Entries[i]

@@ -250,11 +250,13 @@ func (r *Raft) shortOfSpace() bool {
 }
 
 // leaderMessages derives what each member is due. Entries leave before the own
-// disk has them (thesis 10.2.1). disk tells that it takes a write now.
-func (r *Raft) leaderMessages(out []Message, disk bool) []Message {
+// disk has them (thesis 10.2.1). disk tells that it takes a write now, hold that
+// the driver wants new entries to wait.
+func (r *Raft) leaderMessages(out []Message, disk, hold bool) []Message {
 	r.openRound()
 	for i := range r.lead.windows {
-		out = r.windowMessages(&r.lead.windows[i], out, disk)
+		w := &r.lead.windows[i]
+		out = r.windowMessages(w, out, !hold && (disk || r.worthSending(w)))
 	}
 	out = r.transferMessage(out)
 	if r.lead.leaving {
@@ -263,7 +265,7 @@ func (r *Raft) leaderMessages(out []Message, disk bool) []Message {
 	return out
 }
 
-func (r *Raft) windowMessages(w *window, out []Message, disk bool) []Message {
+func (r *Raft) windowMessages(w *window, out []Message, entries bool) []Message {
 	l := &r.lead
 	// A round or a heartbeat is due whether or not there is room for entries.
 	due := w.beat || w.sentRound < l.round
@@ -285,7 +287,7 @@ func (r *Raft) windowMessages(w *window, out []Message, disk bool) []Message {
 			out = append(out, r.offer(m))
 			n = len(out)
 		}
-		for w.next <= r.log.last().Index && (w.probe && !w.asked || !w.probe && w.room(&r.cfg) && (disk || r.worthSending(w))) {
+		for w.next <= r.log.last().Index && (w.probe && !w.asked || !w.probe && w.room(&r.cfg) && entries) {
 			m.Prev = r.id(w.next - 1)
 			m.Entries = r.log.slice(w.next, r.log.last().Index, r.cfg.MaxAppendBytes)
 			if w.full {

@@ -6,6 +6,9 @@ type Room struct {
 	Write   bool // the disk is idle, or takes one more write
 	Apply   int  // bytes of committed entries that the applier takes; at least one entry comes when above 0
 	Install bool // nothing is being fetched
+	// Hold keeps a leader's new commands back, from its own disk and from the other
+	// members, so that more of them go together. Nothing else waits for it.
+	Hold bool
 }
 
 // Output is everything that the driver has to do now.
@@ -54,12 +57,13 @@ type Soft struct {
 func (r *Raft) Output(room Room) Output {
 	var out Output
 	disk := room.Write && len(r.w.flight) < r.cfg.MaxWrites
+	hold := room.Hold && r.role == Leader
 	out.Messages = r.answers
 	r.answers = nil
 	out.Messages = r.electionMessages(out.Messages)
 	switch r.role {
 	case Leader:
-		out.Messages = r.leaderMessages(out.Messages, disk)
+		out.Messages = r.leaderMessages(out.Messages, disk, hold)
 	case Follower:
 		out.Messages = r.followerReply(out.Messages)
 	}
@@ -72,7 +76,7 @@ func (r *Raft) Output(room Room) Output {
 	if room.Install {
 		out.Install = r.install()
 	}
-	if disk {
+	if disk && !(hold && r.onlyEntries()) {
 		out.Write = r.write()
 	}
 	if room.Apply > 0 && r.handed < r.commit && !r.refetch {

@@ -108,6 +108,21 @@ func (r *Raft) Wrote(seq uint64) {
 	r.tryLiftFence()
 }
 
+// onlyEntries tells that the next write would hold commands and nothing that an
+// election, a change of members or a snapshot waits for.
+func (r *Raft) onlyEntries() bool {
+	w := &r.w
+	if w.base != (EntryID{}) || w.reset || (promise{r.term, r.vote, r.fence}) != w.given {
+		return false
+	}
+	for i := w.handed + 1; i <= r.log.last().Index; i++ {
+		if r.log.at(i).Type != EntryCommand {
+			return false
+		}
+	}
+	return true
+}
+
 // write makes the next write, or nil if the disk has, or was given, everything.
 func (r *Raft) write() *Write {
 	w := &r.w
