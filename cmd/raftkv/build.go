@@ -245,7 +245,9 @@ func (d *daemon) openNode() error {
 	d.node, err = node.New(nc, durable, node.Ports{
 		Store: store, Machine: faulty(&nc, machine), Snapshots: d.snapshots, Network: d.transport,
 	})
-	if errors.Is(err, raft.ErrFenced) || errors.Is(err, snapshot.ErrDamaged) {
+	if errors.Is(err, raft.ErrFenced) {
+		return exitWith(exitDamaged, fmt.Errorf("%w: restore the data directory from a backup, or go on with what is there: raftkv data lift-fence --dir %s", err, dir))
+	} else if errors.Is(err, snapshot.ErrDamaged) {
 		return exitWith(exitDamaged, err)
 	} else if err != nil {
 		return err

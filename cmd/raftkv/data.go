@@ -19,7 +19,7 @@ import (
 func newData() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "data",
-		Short: "Look at the data directory of a node that is stopped",
+		Short: "Look at the data directory of a node that is stopped; recover without a majority",
 	}
 	var o raftlog.DumpOptions
 	check := &cobra.Command{
@@ -32,7 +32,7 @@ func newData() *cobra.Command {
 	}
 	check.Flags().BoolVar(&o.Entries, "entries", false, "one line for each entry of the log")
 	check.Flags().IntVar(&o.Data, "bytes", 0, "with --entries: so many bytes of each entry's data, quoted")
-	c.AddCommand(check)
+	c.AddCommand(check, newRecover(), newLiftFence())
 	return c
 }
 
