@@ -24,7 +24,10 @@ func BenchmarkWrites(b *testing.B) {
 func BenchmarkReads(b *testing.B) { bench(b, Read, 256) }
 
 func bench(b *testing.B, k Kind, pipeline int) {
-	c := newCluster(b, 1, func(cfg *Config) { cfg.SnapshotEntries = 10_000 })
+	c := newCluster(b, 1, func(cfg *Config) {
+		cfg.SnapshotEntries = 10_000
+		cfg.TraceEvents, cfg.TraceBytes = 8192, 4<<20 // as the daemon has them
+	})
 	h := c.elect(1)
 	h.m = nil
 	h.a.m = &quiet{machine{}}

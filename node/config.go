@@ -84,6 +84,11 @@ type Config struct {
 	// whenever it changes. It is called on the loop, before Network.SetMembers, and must not block.
 	Committed func(raft.Configuration)
 
+	// TraceEvents and TraceBytes bound one window of the flight recorder, which
+	// keeps two; bytes are about what it holds in memory. Zero events: nothing is recorded.
+	TraceEvents int
+	TraceBytes  int
+
 	// StopTimeout bounds the wait for workers when Run ends.
 	StopTimeout time.Duration
 
@@ -171,6 +176,7 @@ func (c Config) Validate() error {
 	check(c.FetchTicks >= 1, "FetchTicks below 1")
 	check(c.StepBytes >= 1, "StepBytes below 1")
 	check(c.VerifyTicks >= 0, "VerifyTicks below 0")
+	check(c.TraceEvents >= 0 && c.TraceBytes >= 0, "TraceEvents or TraceBytes below 0")
 	check(c.StopTimeout > 0, "StopTimeout below 1ns")
 	check(c.Logger != nil, "no Logger")
 	return errors.Join(errs...)

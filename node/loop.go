@@ -71,7 +71,7 @@ func (l *Loop) Leave(err error) {
 func (l *Loop) Replica() *Replica { return l.replica }
 
 // Core is the protocol inside, for checks: whoever changes it breaks the node.
-func (r *Replica) Core() *raft.Raft { return r.core }
+func (r *Replica) Core() *raft.Raft { return r.core.Raft }
 
 // Submit takes all of the requests of one connection, or none and an error,
 // ErrNoRoom among others. Unlike Conn.Submit it does not wait.

@@ -15,7 +15,7 @@ import (
 // goroutine, and gives it a Driver whose calls return at once.
 type Replica struct {
 	cfg     Config
-	core    *raft.Raft
+	core    core
 	d       Driver
 	log     *slog.Logger
 	metrics *Metrics
@@ -85,12 +85,12 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	core, err := raft.New(cfg.Raft, durable)
+	protocol, err := raft.New(cfg.Raft, durable)
 	if err != nil {
 		return nil, err
 	}
 	r := &Replica{
-		cfg: cfg, core: core, d: d, metrics: m,
+		cfg: cfg, core: newCore(protocol, cfg.TraceEvents, cfg.TraceBytes), d: d, metrics: m,
 		log:      cfg.Logger,
 		clock:    logClock{most: cfg.Tick * time.Duration(cfg.Raft.ElectionTicks)},
 		wrote:    durable.Seq,
@@ -112,7 +112,7 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 	if n := len(durable.Entries); n > 0 {
 		r.lastTime = max(r.lastTime, durable.Entries[n-1].Time)
 	}
-	s := core.Status()
+	s := r.core.Status()
 	r.soft = raft.Soft{Role: s.Role, Term: s.Term, Leader: s.Leader}
 	r.tellCommitted(s)
 	return r, nil

@@ -377,7 +377,9 @@ func (r *Raft) Applied(i Index) {
 // Clone copies the core, so that a model checker can go on from here twice.
 func (r *Raft) Clone() *Raft {
 	c := *r
-	c.log.entries = slices.Clone(r.log.entries)
+	// Elements are never overwritten (see raftLog), so the copy shares them: it costs
+	// nothing, however long the log is. Whatever is appended to the copy goes elsewhere.
+	c.log.entries = slices.Clip(r.log.entries)
 	c.w.flight = slices.Clone(r.w.flight)
 	c.configs = slices.Clone(r.configs)
 	if r.compact != nil {
