@@ -90,6 +90,11 @@ func (c *Conn) Close() { c.node.in.gone(c) }
 // Metrics returns the counters.
 func (n *Node) Metrics() *Metrics { return n.metrics }
 
+// Trace is Replica.Trace: anybody may ask, at any time.
+func (n *Node) Trace(reason string, now raft.Time) ([]byte, error) {
+	return n.replica.Trace(reason, now)
+}
+
 // Ready tells whether linearizable reads can be served now.
 func (n *Node) Ready() bool { return n.replica.Ready() }
 

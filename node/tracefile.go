@@ -14,7 +14,7 @@ var ErrTrace = errors.New("not a trace of this program")
 
 var errNoTrace = errors.New("this node records nothing")
 
-// The form of a trace file; see docs/formats-trace.md.
+// The form of a trace file; see docs/formats.md.
 const (
 	traceMagic   = "RKVTRACE"
 	traceVersion = 1
@@ -130,12 +130,12 @@ func readTrace(b []byte) (*TraceFile, error) {
 		if d.err != nil {
 			break
 		}
-		if err != nil {
-			return nil, err
-		}
 		w := &window{start: start}
-		if err := w.readEvents(&d); err != nil {
-			return nil, err
+		if err == nil {
+			err = w.readEvents(&d)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w; it was written by %q, which reads it if this program doesn't", err, t.Version)
 		}
 		t.windows = append(t.windows, w)
 	}

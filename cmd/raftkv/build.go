@@ -325,6 +325,7 @@ func (d *daemon) nodeConfig(boot uint64) node.Config {
 	nc.FreezeTicks = max(1, int(c.Snapshot.FreezeTimeout/c.Raft.Tick))
 	nc.StepBytes = int(c.Snapshot.StepBytes)
 	nc.Fatal = d.fatal
+	nc.TraceEvents, nc.TraceBytes = traceEvents, traceBytes
 	nc.Committed = d.onCommitted
 	nc.Frees, nc.Check = statemachine.Frees, statemachine.Check
 	nc.Verify = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpVerify})
@@ -354,6 +355,8 @@ func (d *daemon) fatal(err error) {
 		code, what = exitDisk, "the disk failed; ending at once, a restart finds out what it holds: "
 	} else if diverged, ok := errors.AsType[*node.DivergedError](err); ok {
 		what = d.noteDiverged(diverged)
+	} else {
+		d.writeTrace(err.Error())
 	}
 	d.log.Error(what+err.Error(), "code", int(code), "meaning", code.String())
 	d.flush()

@@ -15,11 +15,15 @@ import (
 //
 //	fault-diverge@NAME   applies it wrongly
 //	fault-stall@NAME     its loop stands still when it proposes it
+//	fault-panic@NAME     its loop panics when it proposes it
 func faulty(c *node.Config, m node.Machine) node.Machine {
-	check, stall := c.Check, []byte("fault-stall@"+c.Name)
+	check, stall, fall := c.Check, []byte("fault-stall@"+c.Name), []byte("fault-panic@"+c.Name)
 	c.Check = func(cmd []byte) error {
-		if bytes.Contains(cmd, stall) {
+		switch {
+		case bytes.Contains(cmd, stall):
 			select {}
+		case bytes.Contains(cmd, fall):
+			panic("fault-panic")
 		}
 		return check(cmd)
 	}

@@ -38,6 +38,7 @@ func newRoot() *cobra.Command {
 		inGroup(groupCluster, newMember()),
 		inGroup(groupCluster, newTransfer()),
 		inGroup(groupCluster, newData()),
+		inGroup(groupCluster, newTrace()),
 		newVersion(),
 		newExitCodes(),
 	)

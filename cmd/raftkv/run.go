@@ -30,6 +30,7 @@ func (d *daemon) run(ctx context.Context, clients net.Listener) error {
 	// Shutdown below or by a fault; awaited below.
 	go func() { ended <- d.node.Run(context.WithoutCancel(ctx)) }()
 	d.running.Store(true)
+	defer d.onAbort()()
 	d.phase.Store(nil)
 	d.serve("serve clients", func() error {
 		if err := d.clients.Serve(clients); !errors.Is(err, resp.ErrClosed) {
@@ -110,6 +111,7 @@ func (d *daemon) serveHTTP() error {
 	}
 	d.http = httpapi.New(ln, httpapi.Config{
 		Live: d.live, Ready: d.ready, Status: d.status, Metrics: d.metrics(), Debug: d.cfg.HTTP.Debug, Log: d.log,
+		Trace: func() ([]byte, error) { return d.trace("asked for over HTTP") },
 	})
 	d.serve("serve HTTP", d.http.Serve)
 	return nil
@@ -264,6 +266,7 @@ func (d *daemon) checkProgress() {
 	if limit := d.cfg.Service.WatchdogTimeout; p.Loop > limit {
 		// At once: an orderly stop would wait for the loop.
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
+		d.writeTrace("watchdog: the loop stands still")
 		d.log.Error("watchdog: the node's loop stands still; ending at once, the goroutines are above", "for", p.Loop.Round(time.Millisecond).String(), "code", int(exitInternal))
 		d.flush()
 		os.Exit(int(exitInternal))

@@ -27,7 +27,9 @@ type Config struct {
 	Status func(context.Context) (any, error)
 	// Metrics are served on /metrics.
 	Metrics prometheus.Gatherer
-	// Debug serves /debug/pprof even where other machines reach this port.
+	// Trace is what the flight recorder knows, for /debug/trace.
+	Trace func() ([]byte, error)
+	// Debug serves /debug even where other machines reach this port.
 	Debug bool
 	Log   *slog.Logger
 }
@@ -67,6 +69,17 @@ func New(ln net.Listener, cfg Config) *Server {
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4, Timeout: requestTimeout,
 	}))
 	if cfg.Debug || loopback(ln.Addr()) {
+		mux.HandleFunc("GET /debug/trace", func(w http.ResponseWriter, _ *http.Request) {
+			b, err := cfg.Trace()
+			if err != nil {
+				fail(w, http.StatusServiceUnavailable, err.Error())
+				return
+			}
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.Header().Set("Content-Disposition", `attachment; filename="raftkv.rkvtrace"`)
+			w.Header().Set("Cache-Control", "no-store")
+			_, _ = w.Write(b) // the client may be gone; nobody is left to tell
+		})
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -30,6 +30,7 @@ func serve(t *testing.T, addr string, f *fake, debug bool) string {
 		Live: func() error { return f.live }, Ready: func() error { return f.ready },
 		Status:  func(context.Context) (any, error) { return map[string]any{"name": "n1", "role": "leader"}, nil },
 		Metrics: reg, Debug: debug, Log: slog.New(slog.DiscardHandler),
+		Trace: func() ([]byte, error) { return []byte("trace"), nil },
 	})
 	done := make(chan error, 1)
 	go func() { done <- s.Serve() }() // owns the listener; ends with Shutdown below, which waits for it
@@ -115,12 +116,18 @@ func TestDebugIsForLoopback(t *testing.T) {
 	if code, _ := get(t, "GET", serve(t, "127.0.0.1:0", &fake{}, false)+"/debug/pprof/cmdline"); code != 200 {
 		t.Errorf("on loopback: %d, want 200", code)
 	}
+	if code, body := get(t, "GET", serve(t, "127.0.0.1:0", &fake{}, false)+"/debug/trace"); code != 200 || body != "trace" {
+		t.Errorf("the trace on loopback: %d %q", code, body)
+	}
 	public := func(debug bool) string {
 		base := serve(t, "0.0.0.0:0", &fake{}, debug)
 		return "http://127.0.0.1" + base[strings.LastIndex(base, ":"):]
 	}
 	if code, _ := get(t, "GET", public(false)+"/debug/pprof/cmdline"); code != 404 {
 		t.Errorf("on all addresses: %d, want 404", code)
+	}
+	if code, _ := get(t, "GET", public(false)+"/debug/trace"); code != 404 {
+		t.Errorf("the trace on all addresses: %d, want 404", code)
 	}
 	if code, _ := get(t, "GET", public(true)+"/debug/pprof/cmdline"); code != 200 {
 		t.Errorf("on all addresses with debug: %d, want 200", code)
