@@ -276,3 +276,47 @@ func TestUnknownForwardIsRefused(t *testing.T) {
 	c.settle()
 	k.want("not applied|ok old")
 }
+
+// A read that is asked again takes the later reads of its connection along:
+// answered from their own, earlier index they would see less than it does.
+// (Found by the simulator: the leader's inbox had no room for the first question.)
+func TestReadAskedAgainIsNotOvertakenByItsSuccessor(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect(1)
+	h := c.host(2)
+	k := h.client()
+	c.hold = true
+	k.submit("r")
+	c.settle()
+	k.submit("r")
+	c.settle()
+	if len(c.packets) != 2 {
+		t.Fatalf("%d packets under way, want two questions", len(c.packets))
+	}
+	first, second := c.packets[0], c.packets[1]
+	c.packets = nil
+	c.deliver(second)
+	c.settle()
+	answer := c.packets // to the second one: from before the write
+	c.packets = nil
+	// The inbox refuses the first one, and then there is a write.
+	f, ok := refusalOf(first.from, first.b)
+	if !ok {
+		t.Fatal("the first question can't be read")
+	}
+	leader.r.Handle(Overflow{Refusal: f})
+	w := leader.client()
+	w.submit("w")
+	c.settle()
+	w.want("ok w")
+	refused := c.packets
+	c.packets = nil
+	for _, p := range append(refused, answer...) {
+		c.deliver(p)
+	}
+	c.hold = false
+	c.tick(3)
+	if a, b := string(k.replies[1].Result), string(k.replies[2].Result); a != "w" || b != "w" {
+		t.Errorf("the first read saw %q, the one behind it %q", a, b)
+	}
+}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -157,7 +158,9 @@ func (r *Replica) takeForwards(match func(*forward) bool) []*forward {
 }
 
 // askAgain puts the reads of matching asks back into their lanes. Reads have no
-// effect, so each may be asked as often as its deadline lets it.
+// effect, so each may be asked as often as its deadline lets it. Later reads of
+// the same connections go along: an answer to those, fixed before the new
+// question, would show less than what stands before it in the pipeline.
 func (r *Replica) askAgain(match func(*ask) bool) {
 	var reads []op
 	r.fwd.asks = slices.DeleteFunc(r.fwd.asks, func(a *ask) bool {
@@ -167,13 +170,26 @@ func (r *Replica) askAgain(match func(*ask) bool) {
 		if r.fwd.open == a {
 			r.fwd.open = nil
 		}
-		for i := range a.reads {
-			r.readDone(a.reads[i].conn, false, 0)
-			r.pause(a.reads[i].conn)
-		}
 		reads = append(reads, a.reads...)
 		return true
 	})
+	if len(reads) == 0 {
+		return
+	}
+	for _, a := range r.fwd.asks {
+		a.reads = slices.DeleteFunc(a.reads, func(o op) bool {
+			later := slices.ContainsFunc(reads, func(x op) bool { return x.conn == o.conn && x.seq < o.seq })
+			if later {
+				reads = append(reads, o)
+			}
+			return later
+		})
+	}
+	slices.SortStableFunc(reads, func(a, b op) int { return cmp.Compare(a.seq, b.seq) }) // of a connection: its order
+	for i := range reads {
+		r.readDone(reads[i].conn, false, 0)
+		r.pause(reads[i].conn)
+	}
 	r.requeue(reads, ErrLostLink)
 }
 

@@ -79,6 +79,23 @@ func (m *Mem) Submit(w *raft.Write) error {
 	return nil
 }
 
+// State is what is durable of term, vote and commit hint, and the Seq of the
+// last durable write.
+func (m *Mem) State() (raft.HardState, uint64) { return m.disk.shape.state, m.disk.shape.seq }
+
+// Ends are the two ends of the durable log: the entry that it starts after, and its last one.
+func (m *Mem) Ends() (base, last raft.EntryID) { return m.disk.shape.base, m.disk.shape.last }
+
+// Holds tells whether the durable log has this entry. What lies at or below its
+// base was committed, so it counts as held.
+func (m *Mem) Holds(id raft.EntryID) bool {
+	s := &m.disk.shape
+	return id.Index <= s.base.Index || id.Index <= s.last.Index && s.id(id.Index) == id
+}
+
+// Fence is the durable fence.
+func (m *Mem) Fence() raft.Fence { return m.disk.shape.fence }
+
 // Flight returns the Seq of each write under way, oldest first.
 func (m *Mem) Flight() []uint64 {
 	var seqs []uint64

@@ -136,6 +136,17 @@ func (d *Dir) Newest() (raft.SnapshotMeta, error) {
 	return raft.SnapshotMeta{}, fmt.Errorf("%s: %w", d.path, ErrNotFound)
 }
 
+// NewestOr is what a node starts from: the newest snapshot that verifies, or
+// the first configuration. If there were snapshots and none can be used, the log
+// starts behind them, and the core asks a leader for one.
+func (d *Dir) NewestOr(birth raft.Configuration) (raft.SnapshotMeta, error) {
+	meta, err := d.Newest()
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return raft.SnapshotMeta{Config: birth}, nil
+	}
+	return meta, err
+}
+
 // check verifies one complete file as the disk has it.
 func (d *Dir) check(id raft.EntryID) (Info, error) {
 	f, err := d.openComplete(id)

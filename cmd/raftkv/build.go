@@ -287,18 +287,11 @@ func (d *daemon) openSnapshots(dir string, aside bool) (raft.SnapshotMeta, error
 			return raft.SnapshotMeta{}, exitWith(exitDisk, err)
 		}
 	}
-	meta, err := s.Newest()
+	meta, err := s.NewestOr(d.id.Birth().Configuration())
 	for _, f := range s.Faults() {
 		d.log.Error("snapshot", "fault", f)
 	}
-	switch {
-	case err == nil:
-		return meta, nil
-	case errors.Is(err, snapshot.ErrNotFound), errors.Is(err, snapshot.ErrDamaged):
-		// If the log starts after a lost snapshot, the core asks a leader for one.
-		return raft.SnapshotMeta{Config: d.id.Birth().Configuration()}, nil
-	}
-	return raft.SnapshotMeta{}, err
+	return meta, err
 }
 
 // snapshotSource serves the files to followers, from the moment that there are any.

@@ -1,0 +1,406 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// link joins two hosts. It keeps what transport promises to node.Handler: one
+// connection at most, fresh numbers for each, Heard and Connected before what
+// comes over it, Unsent and Lost once, and then the next one.
+//
+//	     end a                                            end b
+//	conn as a knows it ──> frozen, under way ──> ... ──> conn as b knows it
+//
+// Packets come in order, once, or never: then their connection is lost.
+// Messages of cores may get lost, repeated and late besides.
+type link struct {
+	w    *world
+	ends [2]*end
+	conn *conn // the one that stands, nil if none does
+	dial bool  // an attempt is under way
+}
+
+// end is one side of a link.
+type end struct {
+	l     *link
+	side  int
+	h     *host
+	cut   bool  // nothing that leaves here arrives
+	conn  *conn // as this side was told
+	last  uint64
+	other *end
+}
+
+// conn is one connection.
+type conn struct {
+	l      *link
+	number [2]uint64 // as each side counts
+	told   [2]bool   // Connected
+	lost   [2]bool   // Lost was told
+	broken bool
+	flow   [2]flow // from each side
+}
+
+// flow is one direction of a connection.
+type flow struct {
+	arrive time.Duration // of the newest packet: order is kept
+	frozen []packet      // sent into a cut: they go on when it heals, if the connection lasts
+	unsent []uint64      // tokens of packets of which no byte was written
+	drop   bool          // what is under way is lost
+}
+
+type packet struct {
+	token uint64 // zero: a message
+	do    func()
+}
+
+// maxFrozen is what a connection takes while nothing arrives; beyond it messages are dropped.
+const maxFrozen = 100
+
+// linkUp makes the links of a new host.
+func (w *world) linkUp(h *host) {
+	for _, o := range w.hosts[:h.n] {
+		l := &link{w: w}
+		l.ends[0], l.ends[1] = &end{l: l, side: 0, h: o}, &end{l: l, side: 1, h: h}
+		l.ends[0].other, l.ends[1].other = l.ends[1], l.ends[0]
+		o.ends = append(o.ends, l.ends[0])
+		h.ends = append(h.ends, l.ends[1])
+	}
+	h.ends = append(h.ends, nil) // itself
+}
+
+// to is this host's end of the link with another one, nil for itself.
+func (h *host) to(o *host) *end { return h.ends[o.n] }
+
+// cutFrom tells whether nothing comes here from o.
+func (h *host) cutFrom(o *host) bool {
+	e := o.to(h)
+	return e != nil && e.cut
+}
+
+// startLinks begins to dial.
+func (h *host) startLinks() {
+	for _, e := range h.ends {
+		if e != nil {
+			e.l.redial(h.w.upTo(5 * milli))
+		}
+	}
+}
+
+// redial tries to connect in d.
+func (l *link) redial(d time.Duration) {
+	if l.dial {
+		return
+	}
+	l.dial = true
+	l.w.after(d, func() {
+		l.dial = false
+		l.connect()
+	})
+}
+
+// connect makes a connection if both sides can and want to.
+func (l *link) connect() {
+	w, a, b := l.w, l.ends[0], l.ends[1]
+	if l.conn != nil || !a.h.up || !b.h.up {
+		return // a start dials again
+	}
+	retry := w.between(10*milli, 200*milli)
+	switch {
+	case a.cut || b.cut || a.h.paused || b.h.paused:
+		l.redial(retry)
+		return
+	case a.refuses(b) || b.refuses(a):
+		return
+	case !a.knows(b) && !b.knows(a):
+		l.redial(retry)
+		return
+	}
+	c := &conn{l: l}
+	l.conn = c
+	for _, e := range [2]*end{a, b} {
+		e.last++
+		c.number[e.side] = e.last
+		e.h.growHeard()
+	}
+	for _, e := range [2]*end{a, b} {
+		heard := e.other.h.heard[e.h.n] // as the other side greets
+		d := w.upTo(2 * w.plan.delay)
+		c.flow[e.other.side].arrive = w.now + d
+		run := e.h.run
+		w.after(d, func() {
+			if e.h.run != run || !e.h.up || c.broken {
+				return
+			}
+			e.h.input(func() {
+				if old := e.conn; old != nil {
+					e.tellLost(old, false)
+				}
+				e.conn, c.told[e.side] = c, true
+				e.h.loop.Heard(e.other.h.id, heard)
+				e.h.loop.Connected(e.other.h.id, c.number[e.side])
+			})
+		})
+	}
+}
+
+// growHeard makes room for hosts that are newer than the process.
+func (h *host) growHeard() {
+	for len(h.heard) < len(h.w.hosts) {
+		h.heard = append(h.heard, 0)
+	}
+}
+
+func (e *end) knows(o *end) bool {
+	_, ok := e.h.members.Find(o.h.id)
+	return ok
+}
+
+// refuses: a handshake tells a removed node so, and that node ends.
+func (e *end) refuses(o *end) bool {
+	if !e.h.commits.WasRemoved(o.h.id) {
+		return false
+	}
+	o.h.retire()
+	return true
+}
+
+// tellLost tells this side, once, that a connection ended.
+func (e *end) tellLost(c *conn, gone bool) {
+	if c.lost[e.side] || !c.told[e.side] {
+		return
+	}
+	c.lost[e.side] = true
+	if e.conn == c {
+		e.conn = nil
+	}
+	for _, token := range c.flow[e.side].unsent {
+		e.h.loop.Unsent(e.other.h.id, token)
+	}
+	c.flow[e.side].unsent = nil
+	e.h.loop.Lost(e.other.h.id, c.number[e.side], gone)
+}
+
+// breakUp ends the connection that stands. What is under way is lost; each
+// side hears of it in its own time.
+func (l *link) breakUp() {
+	c := l.conn
+	if c == nil {
+		return
+	}
+	w := l.w
+	l.conn, c.broken = nil, true
+	for _, e := range l.ends {
+		f := &c.flow[e.side]
+		f.drop = true
+		// A part of what was sent into a cut never left the process.
+		kept := w.rand.IntN(len(f.frozen) + 1)
+		for i, p := range f.frozen {
+			if i >= kept && p.token != 0 {
+				f.unsent = append(f.unsent, p.token)
+			}
+		}
+		f.frozen = nil
+		e.loseSoon(c, false)
+	}
+	l.redial(w.between(1*milli, 100*milli))
+}
+
+// loseSoon lets a side hear of the end of a connection.
+func (e *end) loseSoon(c *conn, gone bool) {
+	w, run := e.l.w, e.h.run
+	w.after(w.plan.delay+w.upTo(50*milli), func() {
+		if e.h.run != run || !e.h.up {
+			return
+		}
+		e.h.input(func() {
+			// Dialled again: refused, if the process is still away.
+			e.tellLost(c, gone && !e.other.h.up && !e.cut && !e.other.cut)
+		})
+	})
+}
+
+// endLinks ends the connections of a host whose process has ended.
+func (h *host) endLinks(how ending) {
+	w := h.w
+	for _, e := range h.ends {
+		if e == nil {
+			continue
+		}
+		e.conn = nil
+		c := e.l.conn
+		if c == nil {
+			continue
+		}
+		e.l.conn, c.broken = nil, true
+		c.flow[e.other.side].drop = true
+		if how == powered {
+			// Nobody resets the connection: the other side finds out by itself.
+			c.flow[e.side].drop = true
+			other, run := e.other, e.other.h.run
+			w.after(w.between(500*milli, 4*time.Second), func() {
+				if other.h.run == run {
+					other.loseSoon(c, false)
+				}
+			})
+			continue
+		}
+		// The system sends what the process had written, and then resets.
+		c.flow[e.side].drop = w.chance(2)
+		e.other.loseSoon(c, true)
+	}
+}
+
+var errNoConn = errors.New("no connection")
+
+// Send implements node.Driver.
+func (h *host) Send(ms []raft.Message) {
+	w := h.w
+	for i := range ms {
+		m := &ms[i]
+		if w.opt.Trace != nil {
+			w.say("%v", *m)
+		}
+		w.rules.sent(h, m)
+		w.note(uint64(m.Kind)<<56 ^ uint64(m.Term)<<32 ^ uint64(m.To)<<24 ^ uint64(m.Match+m.Prev.Index) ^ uint64(len(m.Entries))<<16)
+		to := w.host(m.To)
+		if to == nil {
+			continue
+		}
+		e := h.to(to)
+		if e.conn == nil {
+			continue
+		}
+		if !w.calm && w.perMille(w.plan.loss) {
+			w.count.Faults["lost-message"]++
+			continue
+		}
+		e.sendMessage(*m)
+		if !w.calm && w.perMille(w.plan.dup) {
+			w.count.Faults["repeated-message"]++
+			e.sendMessage(*m)
+		}
+	}
+}
+
+func (e *end) sendMessage(m raft.Message) {
+	w, c := e.l.w, e.conn
+	run := e.other.h.run
+	sums := entrySums(m.Entries)
+	deliver := func() {
+		o := e.other
+		if o.h.run != run || !o.h.up || c.flow[e.side].drop {
+			return
+		}
+		o.h.input(func() {
+			if o.conn != c {
+				return // not told of it yet, or told that it ended
+			}
+			w.rules.unchanged(&m, sums)
+			o.h.heard[e.h.n] = max(o.h.heard[e.h.n], m.Seq)
+			o.h.loop.Received([]raft.Message{m})
+		})
+	}
+	f := &c.flow[e.side]
+	if e.cut {
+		if len(f.frozen) < maxFrozen && !c.broken {
+			f.frozen = append(f.frozen, packet{do: deliver})
+		}
+		return
+	}
+	d := w.plan.delay/2 + w.upTo(w.plan.delay)
+	if !w.calm && w.perMille(w.plan.late) {
+		w.count.Faults["late-message"]++
+		d += w.upTo(2 * time.Second)
+	}
+	// Reordered by their delays, but never before the other side knows the connection.
+	w.after(max(d, f.arrive-w.now), deliver)
+}
+
+// SendPacket implements node.Driver.
+func (h *host) SendPacket(to raft.NodeID, token uint64, b []byte) (uint64, error) {
+	w := h.w
+	o := w.host(to)
+	if o == nil || o == h {
+		return 0, errNoConn
+	}
+	e := h.to(o)
+	if e.conn == nil {
+		return 0, errNoConn
+	}
+	e.sendPacket(token, slices.Clone(b))
+	return e.conn.number[e.side], nil
+}
+
+func (e *end) sendPacket(token uint64, b []byte) {
+	w, c := e.l.w, e.conn
+	f := &c.flow[e.side]
+	if c.broken {
+		// The other side is gone and this one has not noticed: written or not, nobody gets it.
+		if w.chance(2) || len(f.unsent) > 0 {
+			f.unsent = append(f.unsent, token)
+			w.count.Faults["unsent-packet"]++
+		}
+		return
+	}
+	run := e.other.h.run
+	deliver := func() {
+		o := e.other
+		if o.h.run != run || !o.h.up || f.drop {
+			return
+		}
+		o.h.input(func() {
+			if o.conn == c {
+				o.h.loop.Packet(e.h.id, c.number[o.side], b)
+			}
+		})
+	}
+	if e.cut || len(f.frozen) > 0 {
+		f.frozen = append(f.frozen, packet{token, deliver})
+		return
+	}
+	f.arrive = max(f.arrive, w.now+w.plan.delay/2+w.upTo(w.plan.delay))
+	w.after(f.arrive-w.now, deliver)
+}
+
+// block stops what goes from one host to another; the connection breaks when
+// its keepalive does, unless it is healed before.
+func (w *world) block(from, to *host) {
+	e := from.to(to)
+	if e == nil || e.cut {
+		return
+	}
+	e.cut = true
+	c := e.l.conn
+	if c == nil {
+		return
+	}
+	w.after(w.between(200*milli, 4*time.Second), func() {
+		if e.l.conn == c && e.cut {
+			e.l.breakUp()
+		}
+	})
+}
+
+// unblock heals one direction. What was sent into the cut comes now, in order.
+func (w *world) unblock(from, to *host) {
+	e := from.to(to)
+	if e == nil || !e.cut {
+		return
+	}
+	e.cut = false
+	if c := e.l.conn; c != nil {
+		f := &c.flow[e.side]
+		for _, p := range f.frozen {
+			f.arrive = max(f.arrive, w.now+w.plan.delay/2+w.upTo(w.plan.delay))
+			w.after(f.arrive-w.now, p.do)
+		}
+		f.frozen = nil
+		return
+	}
+	e.l.redial(w.upTo(20 * milli))
+}

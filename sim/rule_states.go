@@ -1,0 +1,46 @@
+package sim
+
+import (
+	"github.com/zeebo/xxh3"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// equalStates: at one index all machines have the same state and gave the same
+// results, whether they applied the log or restored a snapshot (raft paper 2,
+// "state machines are deterministic").
+func equalStates(w *world) *rule {
+	r := &rule{name: "equal state hash at equal index", source: "raft paper 2 and 7"}
+	r.applied = func(h *host, f *fact, e *raft.Entry, result []byte) {
+		if h.machine.Hash() != f.hash {
+			r.broken(w, "node %v has state %x at %v, another node had %x", h.id, h.machine.Hash(), e.EntryID, f.hash)
+		}
+		if xxh3.Hash(result) != f.result {
+			r.broken(w, "node %v answers %q to %v, another node something else", h.id, result, e.EntryID)
+		}
+	}
+	same := func(h *host, meta raft.SnapshotMeta) {
+		f := w.truth.at(meta.Last.Index)
+		if f == nil {
+			return
+		}
+		if f.applied && f.hash != meta.Hash {
+			r.broken(w, "node %v has a snapshot %v of state %x, the state was %x", h.id, meta.Last, meta.Hash, f.hash)
+		}
+	}
+	r.snapshot = same
+	r.started = func(h *host) {
+		at := h.machine.Applied()
+		if f := w.truth.at(at.Index); f != nil && f.applied && h.machine.Hash() != f.hash {
+			r.broken(w, "node %v starts with state %x at %v, the state was %x", h.id, h.machine.Hash(), at, f.hash)
+		}
+	}
+	r.end = func() {
+		for _, h := range w.hosts {
+			if h.up && h.machine.Recompute() != h.machine.Hash() {
+				r.broken(w, "node %v: the hash of its state %x is not that of what is stored, %x", h.id, h.machine.Hash(), h.machine.Recompute())
+			}
+		}
+	}
+	return r
+}
