@@ -27,7 +27,8 @@ type outbox struct {
 type op struct {
 	conn     *Conn // nil if served or done is set
 	req      Request
-	seq      uint64 // its number among the submitted requests of the connection
+	place    uint64 // in the order in which the connection submitted its requests
+	seq      uint64 // in the order in which they were started; a new one at each attempt
 	deadline uint64 // tick
 	err      error  // why its last attempt surely did nothing
 
@@ -55,7 +56,8 @@ type mode struct {
 // if nothing behind them took or may take effect; else they are answered.
 type lane struct {
 	waiting ring[op]
-	bytes   int // of Data in waiting
+	bytes   int    // of Data in waiting
+	placed  uint64 // place of the last request that was submitted
 
 	mode   mode
 	writes int // open
@@ -81,6 +83,17 @@ type lane struct {
 	stalled bool // in Replica.stalled
 	queued  bool // in Replica.replying
 	replies []Reply
+}
+
+// putBack lets a request that was started wait again, at its place: what is put
+// back may come in any order.
+func (l *lane) putBack(o op) {
+	l.waiting.pushFront(o)
+	l.bytes += len(o.req.Data)
+	for i := 0; i+1 < l.waiting.len() && l.waiting.at(i+1).place < o.place; i++ {
+		a, b := l.waiting.at(i), l.waiting.at(i+1)
+		*a, *b = *b, *a
+	}
 }
 
 func (l *lane) open() int { return l.writes + l.reads + l.stale }

@@ -320,3 +320,39 @@ func TestReadAskedAgainIsNotOvertakenByItsSuccessor(t *testing.T) {
 		t.Errorf("the first read saw %q, the one behind it %q", a, b)
 	}
 }
+
+// When one turn of the loop brings both, writes that were replaced and the read
+// behind them whose confirmation was lost, they are tried again in their order.
+// (Found by the simulator: a leader that was paused heard all at once that it had been deposed.)
+func TestLostReadStaysBehindRetriedWrites(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	k := h.client()
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	k.submit("a", "b", "r")
+	c.settle()
+	next := c.elect(2)
+	w := next.client()
+	w.submit("w")
+	c.settle()
+	w.want("ok w")
+
+	base, entries := next.r.core.Log()
+	old := h.r.core.Status()
+	at := slices.IndexFunc(entries, func(e raft.Entry) bool { return e.Term > old.Term })
+	prev := base
+	if at > 0 {
+		prev = entries[at-1].EntryID
+	}
+	h.r.Handle(Received{Messages: []raft.Message{{
+		Kind: raft.MsgAppend, From: 2, To: 1, Term: next.r.core.Term(), Boot: next.cfg.Raft.Boot,
+		Prev: prev, Entries: entries[at:], Commit: next.r.core.Commit(), Last: entries[len(entries)-1].EntryID,
+	}}})
+	h.r.Flush()
+	if n := h.r.tickets.len(); n != 0 {
+		t.Fatalf("%d tickets are open, want all replaced", n)
+	}
+	c.cut = nil
+	c.tick(5)
+	k.want("ok a|ok b|w,a,b")
+}

@@ -20,7 +20,8 @@ func (r *Replica) onSubmitted(c *Conn, requests []Request) {
 			r.answer(c, q.Slot, NotApplied, ErrBusy)
 			continue
 		}
-		l.waiting.push(op{conn: c, req: q, deadline: r.tick + uint64(r.cfg.RequestTicks)})
+		l.placed++
+		l.waiting.push(op{conn: c, req: q, place: l.placed, deadline: r.tick + uint64(r.cfg.RequestTicks)})
 		l.bytes += len(q.Data)
 		r.waiting++
 	}
@@ -294,8 +295,7 @@ func (r *Replica) unseal(c *Conn) {
 	first := failed[0]
 	if !broken && !r.closing && retriable(first.err) && first.seq > settled && first.seq > l.readSeq && first.deadline > r.tick {
 		for _, o := range slices.Backward(failed) {
-			l.waiting.pushFront(o)
-			l.bytes += len(o.req.Data)
+			l.putBack(o)
 			r.waiting++
 		}
 		r.metrics.Retried.Add(uint64(len(failed)))

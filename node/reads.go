@@ -125,8 +125,8 @@ func (r *Replica) dropGroup(g *group) {
 	}
 }
 
-// requeue puts reads, in their order, before everything that waits; those that
-// may not be asked again are answered with err.
+// requeue lets reads wait again, at their places; those that may not be asked
+// again are answered with err.
 func (r *Replica) requeue(reads []op, err error) {
 	for _, o := range slices.Backward(reads) {
 		l := &o.conn.lane
@@ -137,8 +137,7 @@ func (r *Replica) requeue(reads []op, err error) {
 			r.answer(o.conn, o.req.Slot, NotApplied, err)
 			continue
 		}
-		l.waiting.pushFront(o)
-		l.bytes += len(o.req.Data)
+		l.putBack(o)
 		r.waiting++
 		r.stall(o.conn)
 	}

@@ -159,6 +159,13 @@ func (h *host) crash(how ending) {
 	if !h.up {
 		return
 	}
+	if a := w.amnesiac; a != nil && a != h && a.disk.Fence() != raft.FenceForever {
+		// What this process has heard of the wiped node goes with it, and nobody
+		// might notice: that case is void.
+		w.amnesiac = nil
+		a.left = true
+		a.crash(killed)
+	}
 	w.say("%v crashes (%d)", h.id, how)
 	h.up = false
 	h.run++
@@ -185,6 +192,9 @@ func (h *host) stop(then func()) {
 		}
 		if h.paused {
 			h.resume()
+		}
+		if h.run != run {
+			return
 		}
 		h.turning = true
 		h.loop.Leave(node.ErrShutdown)

@@ -141,6 +141,7 @@ func (l *link) connect() {
 					e.tellLost(old, false)
 				}
 				e.conn, c.told[e.side] = c, true
+				w.say("%v has connection %d with %v, which heard %d", e.h.id, c.number[e.side], e.other.h.id, heard)
 				e.h.loop.Heard(e.other.h.id, heard)
 				e.h.loop.Connected(e.other.h.id, c.number[e.side])
 			})
@@ -178,6 +179,7 @@ func (e *end) tellLost(c *conn, gone bool) {
 	if e.conn == c {
 		e.conn = nil
 	}
+	e.l.w.say("%v lost connection %d with %v, gone %v, unsent %v", e.h.id, c.number[e.side], e.other.h.id, gone, c.flow[e.side].unsent)
 	for _, token := range c.flow[e.side].unsent {
 		e.h.loop.Unsent(e.other.h.id, token)
 	}
@@ -331,6 +333,9 @@ func (h *host) SendPacket(to raft.NodeID, token uint64, b []byte) (uint64, error
 	e := h.to(o)
 	if e.conn == nil {
 		return 0, errNoConn
+	}
+	if w.opt.Trace != nil {
+		w.say("%v->%v packet %d of %d bytes, kind %d, over %d", h.id, to, token, len(b), b[1], e.conn.number[e.side])
 	}
 	e.sendPacket(token, slices.Clone(b))
 	return e.conn.number[e.side], nil

@@ -57,8 +57,8 @@ func promisesBeforeDisk(w *world) *rule {
 			r.broken(w, "second vote in a term, the first was for %v: %v", old, *m)
 		}
 		votes[b] = to
-		if h.drive.ghost && m.Kind == raft.MsgVoteReply {
-			r.broken(w, "a node that was made to forget votes: %v", *m)
+		if h.drive.ghost && (h.drive.amnesiac || h.disk.Fence() != raft.FenceNone) {
+			r.broken(w, "a node that was made to forget votes or stands: %v", *m)
 		}
 	}
 	r.step = func(h *host) {

@@ -81,7 +81,10 @@ type view struct {
 	fresh []raft.Entry // appended since
 	done  []raft.Entry // committed here since
 	seen  bool         // there was an event before
-	age   int
+
+	voters    []raft.NodeID // by the latest configuration in the log
+	wasVoters []raft.NodeID // before this event, if that changed them
+	age       int
 }
 
 // at is the entry of an index that is in the log.
@@ -95,23 +98,11 @@ func (v *view) has(id raft.EntryID) bool {
 	return v.at(id.Index).EntryID == id
 }
 
-// votersBefore are the voters by the last configuration that is in the log at or
-// below an index; or, if that is compacted, by default.
-func (v *view) votersBefore(i raft.Index, otherwise []raft.NodeID) []raft.NodeID {
-	for ; i > v.base.Index; i-- {
-		if e := v.at(i); e.Type == raft.EntryConfig {
-			if c, err := raft.DecodeConfiguration(e.Data); err == nil {
-				return c.Voters()
-			}
-		}
-	}
-	return otherwise
-}
-
 // look brings a view up to date.
 func (v *view) look(c *raft.Raft) {
 	v.was.role, v.was.term, v.was.commit, v.was.last = v.role, v.term, v.commit, v.last
 	v.role, v.term, v.commit = c.Role(), c.Term(), c.Commit()
+	base := v.base
 	v.base, v.log = c.Log()
 	v.last = v.base
 	if n := len(v.log); n > 0 {
@@ -134,6 +125,10 @@ func (v *view) look(c *raft.Raft) {
 	v.done = nil
 	if first := max(v.was.commit, v.base.Index); v.commit > first {
 		v.done = v.log[first-v.base.Index : v.commit-v.base.Index]
+	}
+	v.wasVoters = nil
+	if !v.seen || v.cut || v.base != base || slices.ContainsFunc(v.fresh, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) {
+		v.wasVoters, v.voters = v.voters, c.Status().Config.Voters()
 	}
 	v.seen = true
 	v.age++
@@ -199,10 +194,9 @@ func (r *rules) commit(h *host) {
 	top := &t.log[len(t.log)-1]
 	var voters []raft.NodeID
 	if v.role == raft.Leader { // else it may have lost the configuration that it counted by
-		voters = h.core().Status().Config.Voters()
-		if r.w.onDisk(voters, top.EntryID) <= len(voters)/2 && slices.ContainsFunc(v.fresh, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) {
-			// It may have counted before it appended a change in the same turn.
-			voters = v.votersBefore(top.Index, voters)
+		voters = v.voters
+		if v.wasVoters != nil && r.w.onDisk(voters, top.EntryID) <= len(voters)/2 {
+			voters = v.wasVoters // it counted before it appended a change in the same turn
 		}
 		t.voters = voters
 	}

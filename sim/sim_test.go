@@ -3,8 +3,11 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"os"
-	"path/filepath"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,12 +21,82 @@ var (
 	traceFlag = flag.Bool("trace", false, "TestSeed tells every step")
 )
 
+// enough is from how many seeds on every fault must have come up.
+const enough = 200
+
+// No seed may break a rule, and every one must come back to life.
+func TestReplicas(t *testing.T) {
+	seeds := uint64(24)
+	if testenv.Full() {
+		seeds = enough
+	}
+	if *seedsFlag > 0 {
+		seeds = *seedsFlag
+	}
+	sum := play(t, *fromFlag, seeds)
+	// A simulator in which nothing happens finds nothing.
+	if min(sum.Committed, sum.Writes, sum.Reads, sum.Stale, sum.Unknown, sum.Refused, sum.Terms, sum.History, sum.Injected()) == 0 {
+		t.Errorf("something never came up: %+v", sum)
+	}
+	for _, r := range newRules(&world{}).all {
+		if sum.Checks[r.name] == 0 {
+			t.Errorf("rule %q was never asked", r.name)
+		}
+	}
+	if seeds < enough {
+		return
+	}
+	for _, name := range append(FaultNames(), besides...) {
+		if sum.Faults[name] == 0 {
+			t.Errorf("fault %q never came up", name)
+		}
+	}
+}
+
+// besides are the kinds that no line of allFaults makes.
+var besides = []string{
+	"lost-message", "repeated-message", "late-message", "unsent-packet", "lost-write", "unheard-write", "disk-error",
+	"file-error", "power-in-file", "corrupt-transfer", "install", "snapshot", "late-birth", "elected", "changing", "crash-unsaved-promise",
+}
+
+// Fresh seeds at each commit: those that always run find what they found.
+func TestFreshSeeds(t *testing.T) {
+	testenv.FullOnly(t)
+	play(t, fresh(t), 300)
+}
+
+// fresh is the first seed of this commit.
+func fresh(t *testing.T) uint64 {
+	commit := os.Getenv("RAFTKV_COMMIT")
+	if commit == "" {
+		out, err := exec.Command("git", "rev-parse", "HEAD").Output()
+		if err != nil {
+			t.Logf("no commit: %v", err)
+			out = []byte("no commit")
+		}
+		commit = strings.TrimSpace(string(out))
+	}
+	h := fnv.New64a()
+	h.Write([]byte(commit))
+	return h.Sum64() >> 16 << 10 // room behind it
+}
+
+func play(t *testing.T, from, seeds uint64) Counts {
+	began := time.Now()
+	sum, failures := RunMany(from, seeds, 2, Options{Picture: os.TempDir()}, nil)
+	for _, f := range failures {
+		t.Errorf("%v\nor: go test ./sim -run TestSeed -seed %d -trace", f, f.Opt.Seed)
+	}
+	t.Logf("from seed %d: %s", from, sum.Report(time.Since(began)))
+	return sum
+}
+
 // TestSeed plays the seed that a failure has named.
 func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
 		t.Skip("needs -seed")
 	}
-	o := Options{Seed: *seedFlag, Picture: filepath.Join(os.TempDir(), fmt.Sprintf("raftkv-sim-%d.html", *seedFlag))}
+	o := Options{Seed: *seedFlag, Picture: fmt.Sprintf("%s/raftkv-sim-%d.html", os.TempDir(), *seedFlag)}
 	if *traceFlag {
 		o.Trace = func(line string) { fmt.Println(line) }
 	}
@@ -34,19 +107,28 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-// No seed may break a rule, and every one must come back to life.
-func TestReplicas(t *testing.T) {
-	seeds := uint64(16)
-	if testenv.Full() {
-		seeds = 300
+// The same seed is the same run, to the last event, whoever looks on and on
+// however many processors: else no failure could be replayed.
+func TestSameSeedSameRun(t *testing.T) {
+	procs := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(procs)
+	hashes := map[uint64]bool{}
+	for seed := uint64(1); seed <= 4; seed++ {
+		first := Run(Options{Seed: seed})
+		lines := 0
+		for _, n := range []int{1, 3} {
+			runtime.GOMAXPROCS(n)
+			again := Run(Options{Seed: seed, Trace: func(string) { lines++ }})
+			if first.Hash != again.Hash || first.Count.Events != again.Count.Events || first.Count.Committed != again.Count.Committed {
+				t.Errorf("seed %d: %016x with %d events, then on %d processors %016x with %d", seed, first.Hash, first.Count.Events, n, again.Hash, again.Count.Events)
+			}
+		}
+		if lines == 0 {
+			t.Errorf("seed %d tells nothing", seed)
+		}
+		if hashes[first.Hash] {
+			t.Errorf("seed %d is the same run as another one", seed)
+		}
+		hashes[first.Hash] = true
 	}
-	if *seedsFlag > 0 {
-		seeds = *seedsFlag
-	}
-	began := time.Now()
-	sum, failures := RunMany(*fromFlag, seeds, 2, Options{Picture: os.TempDir()}, nil)
-	for _, f := range failures {
-		t.Errorf("%v", f)
-	}
-	t.Logf("%v", sum.Report(time.Since(began)))
 }

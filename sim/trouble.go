@@ -116,7 +116,7 @@ func (w *world) wipe() bool {
 	h.crash(powered)
 	h.disk, h.fs = raftlog.NewMem(), snapshot.NewMemFS()
 	h.durable = raft.SnapshotMeta{Config: h.birth}
-	h.drive.ghost, h.drive.amnesiac, w.trouble = true, true, h
+	h.drive.ghost, h.drive.amnesiac, w.trouble, w.amnesiac = true, true, h, h
 	h.start()
 	w.replaceSoon(h)
 	return true
@@ -128,7 +128,7 @@ func (h *host) mended() {
 	if w.trouble != h || !h.up {
 		return
 	}
-	if h.drive.ghost && !h.drive.amnesiac && h.disk.Fence() == raft.FenceNone && h.core().Status().Fence == raft.FenceNone && len(h.disk.Flight()) == 0 {
+	if h.drive.ghost && !h.drive.amnesiac && h.disk.Fence() == raft.FenceNone && h.core().Status().Fence == raft.FenceNone {
 		h.drive.ghost = false
 	}
 	if !h.drive.ghost && !h.drive.lostFile && !h.dead {

@@ -24,11 +24,12 @@ type world struct {
 	history history
 	keys    generation
 
-	calm    bool // phase two: no faults any more
-	closing bool // clients begin nothing new
-	nextID  raft.NodeID
-	trouble *host // the one host that may be in a state that only others can mend
-	unique  int   // number of the last token
+	calm     bool // phase two: no faults any more
+	closing  bool // clients begin nothing new
+	nextID   raft.NodeID
+	trouble  *host // the one host that may be in a state that only others can mend
+	amnesiac *host // was wiped under its identity
+	unique   int   // number of the last token
 
 	count  Counts
 	hash   uint64

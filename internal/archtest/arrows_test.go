@@ -78,7 +78,7 @@ var arrows = map[string][]string{
 	"server/access":           {"statemachine"},
 	"server/feed":             {"statemachine", "raft"},
 	"server/httpapi":          {"server/access", "server/feed", "node", "statemachine", "raft"},
-	"sim":                     {"node", "raft", "raftlog", "snapshot", "statemachine"},
+	"sim":                     {"internal/linear", "node", "raft", "raftlog", "snapshot", "statemachine"},
 	"sim/cores":               {"raft", "raft/rafttest"},
 	"selftest":                {"resp", "internal/tcpproxy"},
 	"internal/tcpproxy":       {},
@@ -87,6 +87,7 @@ var arrows = map[string][]string{
 	"internal/identity":       {"raft", "internal/smallfile"},
 	"internal/smallfile":      {},
 	"internal/testcert":       {},
+	"internal/linear":         {},
 	"internal/testenv":        {},
 }
 
