@@ -161,7 +161,8 @@ func (h *host) nodeConfig() node.Config {
 	c.Frees, c.Check = statemachine.Frees, statemachine.Check
 	c.Committed = h.onCommitted
 	r := &c.Raft
-	r.ID, r.Boot, r.Seed = h.id, w.rand.Uint64()|1, w.rand.Uint64()
+	w.boots++ // they ascend
+	r.ID, r.Boot, r.Seed = h.id, w.boots, w.rand.Uint64()
 	r.ElectionTicks, r.HeartbeatTicks = p.electionTicks, p.heartbeatTicks
 	r.MaxWrites = 1 + w.rand.IntN(p.maxWrites)
 	if p.tiny {

@@ -7,7 +7,7 @@ func committedStays(w *world) *rule {
 	r := &rule{name: "committed stays committed", source: "raft paper 5.3 and 5.4"}
 	r.stored = func(*host) {
 		n := len(w.truth.log)
-		if n == 0 {
+		if n == 0 || w.truth.voters == nil {
 			return
 		}
 		last, voters := w.truth.log[n-1].EntryID, w.truth.voters

@@ -192,14 +192,16 @@ func (r *rules) commit(h *host) {
 		}
 	}
 	top := &t.log[len(t.log)-1]
-	var voters []raft.NodeID
-	if v.role == raft.Leader { // else it may have lost the configuration that it counted by
-		voters = v.voters
-		if v.wasVoters != nil && r.w.onDisk(voters, top.EntryID) <= len(voters)/2 {
+	voters := v.voters
+	if r.w.onDisk(voters, top.EntryID) <= len(voters)/2 {
+		switch {
+		case v.wasVoters != nil:
 			voters = v.wasVoters // it counted before it appended a change in the same turn
+		case v.role != raft.Leader:
+			voters = nil // it has lost the configuration that it counted by
 		}
-		t.voters = voters
 	}
+	t.voters = voters
 	for _, k := range r.all {
 		if k.counted != nil {
 			k.checks++

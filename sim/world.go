@@ -30,6 +30,7 @@ type world struct {
 	trouble  *host // the one host that may be in a state that only others can mend
 	amnesiac *host // was wiped under its identity
 	unique   int   // number of the last token
+	boots    uint64
 
 	count  Counts
 	hash   uint64
