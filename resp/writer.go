@@ -117,6 +117,15 @@ func (w *Writer) Set(n int) {
 	w.head('*', int64(n))
 }
 
+// Push announces n elements that answer no request: an array in version 2.
+func (w *Writer) Push(n int) {
+	if w.Proto == 3 {
+		w.head('>', int64(n))
+		return
+	}
+	w.head('*', int64(n))
+}
+
 // Bool writes a boolean: 1 or 0 in version 2.
 func (w *Writer) Bool(v bool) {
 	switch {

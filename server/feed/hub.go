@@ -229,6 +229,9 @@ func (h *Hub) find(after Place) (seq uint64, ok bool) {
 	return lo, !after.Before(End(raft.Index(h.floor.Load())))
 }
 
+// Newest is the place of the newest change that was observed.
+func (h *Hub) Newest() Place { return h.lastPlace(h.head.Load()) }
+
 // Close ends all subscriptions with ErrClosed, and lets no new one begin.
 func (h *Hub) Close() {
 	h.mu.Lock()

@@ -139,13 +139,22 @@ func (c *conn) setUser(u *access.User) {
 	c.user = u
 	c.rd.Small = u == nil
 	c.shared.user.Store(u)
+	c.judge()
 }
+
+// judge finds out whether each request must be looked at before it runs. For
+// most connections it need not.
+func (c *conn) judge() { c.checked = c.user == nil || !c.user.Full() || c.onlySubscriber() }
 
 // permitted tells whether the user of the connection may send the request. If
 // not it answers it.
 func (c *conn) permitted(cmd *command, args [][]byte) bool {
 	text := errNoAuth
 	switch {
+	case c.onlySubscriber() && !takesWhileSubscribed(cmd):
+		c.w.Error("ERR Can't execute '" + cmd.fullName() + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context")
+		c.answer()
+		return false
 	case c.user != nil:
 		text = may(c.user, cmd, args)
 	case cmd.flags&fNoAuth != 0:
@@ -164,6 +173,7 @@ func (c *conn) permitted(cmd *command, args [][]byte) bool {
 // goroutine that applies.
 func (s *Server) usersChanged() {
 	now := s.access.Now()
+	s.hub.revoke(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

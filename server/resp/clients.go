@@ -61,6 +61,8 @@ type shared struct {
 	at    atomic.Int64                // of the newest batch of requests, in nanoseconds since the Unix epoch
 	proto atomic.Int32
 	stale atomic.Bool
+	subs  atomic.Int32
+	psubs atomic.Int32
 
 	mu                    sync.Mutex
 	name, libName, libVer string
@@ -81,6 +83,7 @@ func (c *conn) share() {
 func (c *conn) setProto(proto int) {
 	c.w.Proto = proto
 	c.shared.proto.Store(int32(proto))
+	c.judge()
 }
 
 func (c *conn) setStale(stale bool) {
@@ -169,6 +172,10 @@ func (c *conn) describe() string {
 	if c.shared.stale.Load() {
 		flags = "r"
 	}
+	subs, psubs := c.shared.subs.Load(), c.shared.psubs.Load()
+	if subs+psubs > 0 {
+		flags = "P"
+	}
 	if last := c.shared.cmd.Load(); last != nil {
 		cmd = last.fullName()
 	}
@@ -179,17 +186,17 @@ func (c *conn) describe() string {
 	name, libName, libVer := c.shared.name, c.shared.libName, c.shared.libVer
 	c.shared.mu.Unlock()
 	slots, bytes := c.ring.load()
-	return fmt.Sprintf("id=%d addr=%v laddr=%v fd=-1 name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0"+
+	return fmt.Sprintf("id=%d addr=%v laddr=%v fd=-1 name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=0 multi=-1 qbuf=0 qbuf-free=0"+
 		" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
 		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), name, int(now.Sub(c.since)/time.Second), int(now.Sub(time.Unix(0, c.shared.at.Load()))/time.Second),
-		flags, slots, bytes, bytes, cmd, user, c.shared.proto.Load(), libName, libVer)
+		flags, subs, psubs, slots, bytes, bytes, cmd, user, c.shared.proto.Load(), libName, libVer)
 }
 
 // load is how many replies are due and how many bytes are held for them.
 func (r *ring) load() (slots, bytes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return int(r.tail - r.head), r.bytes
+	return int(r.tail-r.head) + len(r.pushes), r.bytes + r.pushBytes
 }
 
 // connections are all of this server, by their number.
@@ -208,8 +215,10 @@ func (s *Server) connections() []*conn {
 func (c *conn) ofType(t []byte) (match, ok bool) {
 	switch {
 	case is(t, "normal"):
-		return true, true
-	case is(t, "pubsub"), is(t, "master"), is(t, "replica"), is(t, "slave"):
+		return c.shared.subs.Load()+c.shared.psubs.Load() == 0, true
+	case is(t, "pubsub"):
+		return c.shared.subs.Load()+c.shared.psubs.Load() > 0, true
+	case is(t, "master"), is(t, "replica"), is(t, "slave"):
 		return false, true
 	}
 	return false, false

@@ -23,6 +23,12 @@ func serverCommands() []command {
 		}},
 		{name: "config", arity: -2, flags: local | fAdmin, group: "server", since: "2.0.0", cost: "O(n)", summary: "Settings that clients of Redis ask for", subs: []*command{
 			{name: "get", arity: -3, flags: local | fAdmin, since: "2.0.0", cost: "O(n)", syntax: "parameter [parameter ...]", summary: "Get settings by pattern", local: configGet},
+			{name: "resetstat", arity: 2, flags: local | fAdmin, since: "2.0.0", cost: "O(1)", summary: "Set the counters of INFO to zero", local: configResetStat},
+			{name: "rewrite", arity: 2, flags: local | fAdmin, since: "2.8.0", cost: "O(1)", summary: "Refused: the YAML file belongs to people", local: func(c *conn, _ [][]byte) {
+				c.w.Error("ERR this node doesn't write its configuration file; change the YAML by hand")
+			}},
+			{name: "set", arity: -4, flags: local | fAdmin, since: "2.0.0", cost: "O(n)", syntax: "parameter value [parameter value ...]",
+				summary: "Change settings of this node until it ends: notify-keyspace-events, slowlog-log-slower-than, slowlog-max-len, timeout", local: configSet},
 			helpCommand(),
 		}},
 		{name: "info", arity: -1, flags: local, group: "server", since: "1.0.0", cost: "O(1)", syntax: "[section [section ...]]",
@@ -86,10 +92,11 @@ func (c *command) categories() []string {
 			names = append(names, "@"+name)
 		}
 	}
-	add(c.flags&fWrite != 0, "write")
+	add(c.flags&fWrite != 0 && c.flags&fPubSub == 0, "write")
 	add(c.flags&fRead != 0, "read")
 	add(c.group == "string", "string")
 	add(c.group == "generic", "keyspace")
+	add(c.flags&fPubSub != 0, "pubsub")
 	add(c.flags&fConn != 0, "connection")
 	add(c.flags&fAdmin != 0, "admin")
 	add(c.flags&fAdmin != 0 || dangerous[c.fullName()], "dangerous")
@@ -205,39 +212,6 @@ func documents(w *wire.Writer, list []*command) {
 			w.BulkString("subcommands")
 			documents(w, cmd.subs)
 		}
-	}
-}
-
-// settings are what CONFIG GET answers: enough for redis-benchmark and for
-// clients that look at limits.
-func (s *Server) settings() [][2]string {
-	return [][2]string{
-		{"appendfsync", "always"},
-		{"appendonly", "yes"},
-		{"databases", "1"},
-		{"maxclients", strconv.Itoa(s.cfg.Clients)},
-		{"maxmemory", "0"},
-		{"maxmemory-policy", "noeviction"},
-		{"proto-max-bulk-len", strconv.Itoa(max(s.cfg.ValueBytes, s.cfg.KeyBytes))},
-		{"save", ""},
-		{"timeout", strconv.Itoa(int(s.cfg.IdleTimeout.Seconds()))},
-	}
-}
-
-func configGet(c *conn, args [][]byte) {
-	var found [][2]string
-	for _, kv := range c.srv.settings() {
-		for _, pattern := range args[2:] {
-			if glob(strings.ToLower(string(pattern)), kv[0]) {
-				found = append(found, kv)
-				break
-			}
-		}
-	}
-	c.w.Map(len(found))
-	for _, kv := range found {
-		c.w.BulkString(kv[0])
-		c.w.BulkString(kv[1])
 	}
 }
 

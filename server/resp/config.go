@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/server/access"
+	"github.com/raftkv/raftkv/server/feed"
 )
 
 // Config bounds and names a Server. A zero field stands for its default.
@@ -23,6 +24,8 @@ type Config struct {
 	AdminTimeout  time.Duration // for a membership change or a transfer; default 30 s
 	AuthTimeout   time.Duration // a connection that must authenticate and doesn't for so long is closed; default 10 s
 	Access        *access.Store // the users; default: everybody may do everything
+	Feed          *feed.Hub     // the applied changes, for messages; default: there are none
+	Events        string        // notify-keyspace-events at the start, as config checks it; default: none
 	Version       string        // of this program, for INFO
 	Log           *slog.Logger  // default: nowhere
 }
@@ -43,6 +46,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Feed == nil {
+		c.Feed = feed.New(feed.Config{Events: 1}, 0)
 	}
 	if c.Access == nil {
 		c.Access = access.NewStore(Catalog(), "", c.Log)

@@ -29,9 +29,13 @@ type conn struct {
 	since   time.Time
 	user    *access.User  // nil: it must authenticate
 	users   *access.Users // that user is one of
+	checked bool          // requests must be permitted
 	stale   bool          // READONLY
+	subs    names         // channels
+	psubs   names         // patterns of channels
 	mute    mute          // CLIENT REPLY
 	newest  *command      // the last one that was understood
+	slow    *slow         // notes on the one under way, if it may be slow
 	bounded bool          // the socket has a deadline for reading
 	last    bool          // close after the reply under way
 	ended   bool          // the client sends nothing more
@@ -115,6 +119,7 @@ func (c *conn) serve() {
 		c.write()
 	}()
 	graceful := c.read()
+	c.unsubscribeAll()
 	if !graceful {
 		c.kill() // nobody is there to take a reply
 	}
@@ -148,12 +153,13 @@ func (c *conn) linger() {
 // cut off. graceful: replies that are due should still be sent.
 func (c *conn) read() (graceful bool) {
 	for {
-		switch idle := c.srv.cfg.IdleTimeout; {
+		switch idle := time.Duration(c.srv.idle.Load()); {
 		case c.user == nil:
 			c.nc.SetReadDeadline(c.since.Add(c.srv.cfg.AuthTimeout))
 			c.bounded = true
-		case idle > 0:
+		case idle > 0 && c.subscribed() == 0:
 			c.nc.SetReadDeadline(time.Now().Add(idle))
+			c.bounded = true
 		case c.bounded:
 			c.nc.SetReadDeadline(time.Time{})
 			c.bounded = false
@@ -226,7 +232,10 @@ func (c *conn) handle(args [][]byte) bool {
 	}
 	c.commands++
 	c.newest = cmd
-	if (c.user == nil || !c.user.Full()) && !c.permitted(cmd, args) {
+	if c.srv.slowlog.threshold.Load() >= 0 && cmd.flags&fAdmin == 0 && cmd.group != "connection" {
+		c.slow = c.srv.slowlog.begin(c, args)
+	}
+	if c.checked && !c.permitted(cmd, args) {
 		return true
 	}
 	if cmd.local != nil {
@@ -266,7 +275,8 @@ func (c *conn) request(cmd *command, r *request) {
 	}
 	data := c.encode(r.cmd)
 	c.batch = append(c.batch, node.Request{Kind: kind, Data: data, Slot: c.next + uint64(len(c.slots))})
-	s := slot{cmd: cmd, aux: r.aux, proto: int8(c.w.Proto), read: kind != node.Write, mute: c.mute.take(), bytes: len(data)}
+	s := slot{cmd: cmd, aux: r.aux, proto: int8(c.w.Proto), read: kind != node.Write, mute: c.mute.take(), bytes: len(data), slow: c.slow}
+	c.slow = nil
 	c.slots = append(c.slots, s)
 	c.room--
 	c.bytes -= len(data)
@@ -302,7 +312,8 @@ func (c *conn) answer() {
 	default:
 		s.local = append([]byte{}, c.w.Bytes()...)
 	}
-	s.mute = c.mute.take()
+	s.mute, s.slow = c.mute.take(), c.slow
+	c.slow = nil
 	c.w.Reset(4 << 10)
 	c.slots = append(c.slots, s)
 	c.room--

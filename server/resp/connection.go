@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"strings"
 
 	wire "github.com/raftkv/raftkv/resp"
@@ -51,10 +52,15 @@ func helpCommand() *command {
 }
 
 func ping(c *conn, args [][]byte) {
-	switch len(args) {
-	case 1:
+	switch {
+	case len(args) <= 2 && c.onlySubscriber():
+		// Looks like a message, which is all that such a client reads.
+		c.w.Array(2)
+		c.w.BulkString("pong")
+		c.w.Bulk(bytes.Join(args[1:], nil))
+	case len(args) == 1:
 		c.w.Status("PONG")
-	case 2:
+	case len(args) == 2:
 		c.w.Bulk(args[1])
 	default:
 		c.w.Error("ERR wrong number of arguments for 'ping' command")
@@ -81,6 +87,7 @@ func quit(c *conn, _ [][]byte) {
 }
 
 func reset(c *conn, _ [][]byte) {
+	c.unsubscribeAll()
 	c.w.Status("RESET")
 	c.setProto(2)
 	c.stale = false

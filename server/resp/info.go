@@ -134,11 +134,15 @@ func infoPersistence(_ *Server, st *node.Status, _ int64, add func(string, any))
 }
 
 func infoStats(s *Server, _ *node.Status, _ int64, add func(string, any)) {
-	add("total_connections_received", s.stats.accepted.Load())
-	add("total_commands_processed", s.stats.commands.Load())
-	add("rejected_connections", s.stats.refused.Load())
-	add("protocol_errors", s.stats.protocol.Load())
-	add("slow_clients_closed", s.stats.slow.Load())
+	now, since := s.Stats(), s.since.Load()
+	channels, patterns := s.hub.size()
+	add("total_connections_received", now.Accepted-since.Accepted)
+	add("total_commands_processed", now.Commands-since.Commands)
+	add("rejected_connections", now.Refused-since.Refused)
+	add("protocol_errors", now.ProtocolErrors-since.ProtocolErrors)
+	add("slow_clients_closed", now.Slow-since.Slow)
+	add("pubsub_channels", channels)
+	add("pubsub_patterns", patterns)
 }
 
 func infoReplication(_ *Server, st *node.Status, _ int64, add func(string, any)) {

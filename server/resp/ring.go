@@ -17,7 +17,8 @@ type slot struct {
 	done  bool
 	last  bool // close the connection behind it
 	mute  bool // nobody wants to see it
-	bytes int  // charged: of the request, later also of the reply
+	slow  *slow
+	bytes int // charged: of the request, later also of the reply
 }
 
 // ring holds the replies of one connection in the order of its requests.
@@ -40,6 +41,9 @@ type ring struct {
 	bytes    int // charged by slots
 	reads    int // slots of reads without a reply: how large it will be is not known
 	guess    int // what such a read is charged with
+
+	pushes    []push
+	pushBytes int
 
 	ended    bool // no slot will be added
 	flooded  bool // replies came to far more than maxBytes
@@ -147,12 +151,61 @@ func (r *ring) fill(replies []node.Reply) (flooded bool) {
 	return flooded
 }
 
-// take moves the finished slots at the front into out. more is false once
-// nothing is left and nothing will come.
-func (r *ring) take(out []slot) (n int, more bool) {
+// push is a message, which answers no request.
+type push struct {
+	from uint64 // it is sent behind the replies before this slot, as soon as those are
+	b    []byte // others have it, too
+}
+
+// push adds a message. It tells whether the client left so many bytes of messages
+// that it must be cut off.
+func (r *ring) push(from uint64, b []byte) (flooded bool) {
 	r.mu.Lock()
+	r.pushes = append(r.pushes, push{from, b})
+	r.pushBytes += len(b) + pushOverhead
+	flooded = r.pushBytes > r.maxBytes
+	ready := r.head >= r.pushes[0].from
+	r.mu.Unlock()
+	if ready {
+		notify(r.wake)
+	}
+	return flooded
+}
+
+// pushOverhead is what a message costs beside its bytes.
+const pushOverhead = 32
+
+// messages takes the messages that may be sent now. The writer asks before it takes
+// replies: a message from before an unsubscription is sent before what confirms that.
+func (r *ring) messages() (out []push) {
+	n := 0
+	for n < len(r.pushes) && r.pushes[n].from <= r.head {
+		r.pushBytes -= len(r.pushes[n].b) + pushOverhead
+		n++
+	}
+	if n == len(r.pushes) {
+		out, r.pushes = r.pushes, nil
+		return out
+	}
+	out = append(out, r.pushes[:n]...)
+	r.pushes = append(r.pushes[:0], r.pushes[n:]...)
+	return out
+}
+
+// take moves the finished slots at the front into out, or hands over messages,
+// which come before them. more is false once nothing is left and nothing will come.
+func (r *ring) take(out []slot) (n int, pushes []push, more bool) {
+	r.mu.Lock()
+	stop := r.tail
+	if len(r.pushes) > 0 {
+		if pushes = r.messages(); len(pushes) > 0 {
+			r.mu.Unlock()
+			return 0, pushes, true
+		}
+		stop = min(stop, r.pushes[0].from)
+	}
 	mask := uint64(len(r.slots) - 1)
-	for n < len(out) && r.head != r.tail {
+	for n < len(out) && r.head != stop {
 		s := &r.slots[r.head&mask]
 		if !s.done {
 			break
@@ -178,7 +231,7 @@ func (r *ring) take(out []slot) (n int, more bool) {
 	if hungry {
 		notify(r.room)
 	}
-	return n, more
+	return n, nil, more
 }
 
 // end says that no slot will be added.

@@ -49,7 +49,7 @@ func TestRing(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				out := make([]slot, rapid.IntRange(1, 20).Draw(t, "room"))
-				n, more := r.take(out)
+				n, _, more := r.take(out)
 				for _, s := range out[:n] {
 					if !s.done || s.aux != taken || len(s.reply.Result) != results[taken] {
 						t.Fatalf("slot %d came as number %d, done %v, %d bytes", s.aux, taken, s.done, len(s.reply.Result))

@@ -22,7 +22,12 @@ type Server struct {
 	cursors *cursors
 	access  *access.Store
 	denied  denied
+	hub     *hub
+	events  atomic.Pointer[eventSet]
 	stats   stats
+	since   atomic.Pointer[Stats] // what CONFIG RESETSTAT sets INFO's counters back to
+	idle    atomic.Int64          // Config.IdleTimeout, or what CONFIG SET made of it
+	slowlog slowlog
 	ok      []byte
 	pong    []byte
 
@@ -57,6 +62,16 @@ func New(cfg Config, b Backend, a Admin) *Server {
 		table: newTable(), cursors: newCursors(), ok: []byte(replyOK), pong: []byte(replyPong),
 		lns: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}),
 	}
+	s.hub = newHub(s)
+	events, ok := parseEvents(cfg.Events)
+	if !ok {
+		panic("resp: classes of events " + cfg.Events)
+	}
+	s.events.Store(events)
+	s.since.Store(&Stats{})
+	s.idle.Store(int64(cfg.IdleTimeout))
+	s.slowlog.threshold.Store(-1)
+	s.slowlog.keep.Store(slowKeep)
 	s.access.OnChange(s.usersChanged)
 	return s
 }

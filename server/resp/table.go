@@ -23,6 +23,7 @@ const (
 	fConn                          // about the connection
 	fBlocks                        // takes long: the reader runs it itself and stands still meanwhile
 	fVariadic                      // any number of keys
+	fPubSub                        // about messages
 	fNoAuth                        // for clients that haven't authenticated, too
 )
 
@@ -32,7 +33,7 @@ var flagNames = []struct {
 	name string
 }{
 	{fWrite, "write"}, {fRead, "readonly"}, {fGrows, "denyoom"}, {fAdmin, "admin"},
-	{fLoading, "loading"}, {fLoading, "stale"}, {fFast, "fast"}, {fNoAuth, "no_auth"},
+	{fLoading, "loading"}, {fLoading, "stale"}, {fFast, "fast"}, {fPubSub, "pubsub"}, {fNoAuth, "no_auth"},
 }
 
 // command is everything that is known of one command.
@@ -99,7 +100,7 @@ type table struct {
 
 func newTable() *table {
 	t := &table{byName: make(map[string]*command)}
-	for _, group := range [][]command{connectionCommands(), clientCommands(), stringCommands(), genericCommands(), sessionCommands(), aclCommands(), serverCommands(), raftCommands()} {
+	for _, group := range [][]command{connectionCommands(), clientCommands(), stringCommands(), genericCommands(), sessionCommands(), aclCommands(), slowCommands(), pubsubCommands(), serverCommands(), raftCommands()} {
 		for i := range group {
 			c := &group[i]
 			for _, sub := range c.subs {

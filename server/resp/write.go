@@ -21,10 +21,19 @@ func (c *conn) write() {
 	var w wire.Writer
 	var out [64]slot
 	for {
-		n, more := c.ring.take(out[:])
+		n, pushes, more := c.ring.take(out[:])
+		for i := range pushes {
+			if w.Raw(pushes[i].b); w.Len() >= writeChunk && !c.send(&w) {
+				c.kill()
+				return
+			}
+		}
 		for i := range out[:n] {
 			s := &out[i]
 			w.Proto = int(s.proto)
+			if s.slow != nil {
+				c.srv.slowlog.end(s.slow)
+			}
 			if !c.tell(&w, s) || w.Len() >= writeChunk && !c.send(&w) {
 				c.kill()
 				return
@@ -36,7 +45,7 @@ func (c *conn) write() {
 				return // the reader has ended, too
 			}
 		}
-		if n > 0 {
+		if n > 0 || len(pushes) > 0 {
 			continue
 		}
 		if !c.send(&w) {

@@ -14,6 +14,7 @@ import (
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/access"
+	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/server/resp"
 	"github.com/raftkv/raftkv/statemachine"
 )
@@ -168,6 +169,10 @@ func Start(t testing.TB, m *Memory, cfg resp.Config) (addr string, s *resp.Serve
 	}
 	m.mu.Lock()
 	m.machine.OnUsers(cfg.Access.Replace)
+	if cfg.Feed == nil {
+		cfg.Feed = feed.New(feed.Config{}, m.machine.Applied().Index)
+		m.machine.Observe(cfg.Feed.Observe)
+	}
 	m.mu.Unlock()
 	s = resp.New(cfg, m, m)
 	return Serve(t, s), s
