@@ -68,13 +68,9 @@ func (f *clientFlags) client() (*client.Client, error) {
 	if f.timeout <= 0 {
 		return nil, usageError(fmt.Errorf("timeout %v is not above zero", f.timeout))
 	}
-	endpoints, from := f.endpoints, "--endpoints"
-	switch {
-	case endpoints != nil && len(endpoints) == 0:
-		// Surely a variable that is not set: the default could be another cluster.
-		return nil, usageError(errors.New("--endpoints is empty"))
-	case endpoints == nil:
-		endpoints, from = strings.FieldsFunc(os.Getenv(endpointsEnv), func(r rune) bool { return r == ',' || r == ' ' }), endpointsEnv
+	endpoints, from, err := f.where()
+	if err != nil {
+		return nil, err
 	}
 	cfg := client.Config{Endpoints: endpoints, Timeout: f.timeout}
 	if err := f.secure(&cfg); err != nil {
@@ -85,6 +81,18 @@ func (f *clientFlags) client() (*client.Client, error) {
 		return nil, usageError(fmt.Errorf("%s: %w", from, err))
 	}
 	return c, nil
+}
+
+// where is whom to ask, and what says so. None means the default ones.
+func (f *clientFlags) where() (endpoints []string, from string, err error) {
+	switch {
+	case f.endpoints != nil && len(f.endpoints) == 0:
+		// Surely a variable that is not set: the default could be another cluster.
+		return nil, "", usageError(errors.New("--endpoints is empty"))
+	case f.endpoints == nil:
+		return strings.FieldsFunc(os.Getenv(endpointsEnv), func(r rune) bool { return r == ',' || r == ' ' }), endpointsEnv, nil
+	}
+	return f.endpoints, "--endpoints", nil
 }
 
 // secure says who we are, and how connections are encrypted.

@@ -34,6 +34,7 @@ func newRoot() *cobra.Command {
 		inGroup(groupData, newGet()),
 		inGroup(groupData, newDel()),
 		inGroup(groupData, newShell()),
+		inGroup(groupData, newBench()),
 		inGroup(groupCluster, newStatus()),
 		inGroup(groupCluster, newMember()),
 		inGroup(groupCluster, newTransfer()),

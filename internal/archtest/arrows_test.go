@@ -85,6 +85,7 @@ var arrows = map[string][]string{
 	"e2e":                     {},
 	"internal/archtest":       {},
 	"internal/identity":       {"raft", "internal/smallfile"},
+	"internal/load":           {"resp"},
 	"internal/smallfile":      {},
 	"internal/testcert":       {},
 	"internal/linear":         {},
