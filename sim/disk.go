@@ -110,6 +110,7 @@ func (h *host) diskTime() time.Duration {
 		return w.upTo(400 * milli)
 	}
 	if w.perMille(p.diskSpikes) {
+		w.count.Faults["disk-spike"]++
 		return w.upTo(2 * time.Second)
 	}
 	d := p.diskMin

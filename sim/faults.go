@@ -92,7 +92,10 @@ func FaultNames() []string {
 	for _, f := range allFaults() {
 		names = append(names, f.name)
 	}
-	return names
+	for _, c := range new(plan).climate() {
+		names = append(names, c.name)
+	}
+	return append(names, "late-birth")
 }
 
 // nemesis injects one fault and comes back.

@@ -43,6 +43,7 @@ func (w *world) heal() {
 	w.say("heal")
 	w.calm = true
 	w.plan.lazy, w.plan.delay = 0, 1*milli
+	w.plan.keepNamed([]string{"clock-drift"})
 	w.plan.think = max(w.plan.think, 40*milli) // a node that lags must be able to catch up
 	w.plan.applyDelay, w.plan.ackDelay = 100*micro, 0
 	for _, h := range w.hosts {

@@ -72,6 +72,9 @@ func (w *world) newHost(birth raft.Configuration) *host {
 	if w.opt.Trace != nil {
 		h.log = slog.New(&traceHandler{h: h})
 	}
+	if w.plan.drift > 0 {
+		w.count.Faults["clock-drift"]++
+	}
 	h.clock.percent = 100 - w.plan.drift + w.rand.IntN(2*w.plan.drift+1)
 	h.drive.slowest = w.plan.diskMax
 	w.hosts = append(w.hosts, h)

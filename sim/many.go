@@ -36,6 +36,11 @@ func (f *Failure) Replay() string {
 	return s + " --trace"
 }
 
+// PictureIn is where the picture of one seed's history goes in a directory.
+func PictureIn(dir string, seed uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("raftkv-sim-%d.html", seed))
+}
+
 // RunMany plays n seeds from first on, in so many goroutines, each a run of its
 // own. opt.Picture is a directory here. After three failures no more are begun. told, if not nil, is called
 // after each run, by one goroutine at a time.
@@ -62,7 +67,7 @@ func RunMany(first, n uint64, lanes int, opt Options, told func(done uint64, sum
 					return
 				}
 				if pictures != "" {
-					o.Picture = filepath.Join(pictures, fmt.Sprintf("raftkv-sim-%d.html", o.Seed))
+					o.Picture = PictureIn(pictures, o.Seed)
 				}
 				res := Run(o)
 				mu.Lock()

@@ -120,6 +120,7 @@ func (w *world) draw() plan {
 	p.drift, p.diskSpikes = sometimes(2, 40), sometimes(3, 30)
 	p.fileFaults, p.corrupt = sometimes(2, 300), sometimes(3, 100)
 	p.aimElected, p.aimPromise, p.aimConfig = sometimes(3, 500), sometimes(3, 200), sometimes(2, 500)
+	p.keepNamed(w.opt.Faults)
 	// A disk that forgot takes its node out of all elections until it has caught
 	// up: when members come and go besides, that could be for ever. So a run has one of these.
 	p.special = pick(w, specials...)
@@ -138,6 +139,38 @@ func (w *world) draw() plan {
 		}
 	}
 	return p
+}
+
+// climate is the faults that come up by themselves, not one at a time: a name,
+// how often they come, and how often at least when they are asked for by name.
+func (p *plan) climate() []climate {
+	return []climate{
+		{"lost-message", &p.loss, 20}, {"repeated-message", &p.dup, 20}, {"late-message", &p.late, 10},
+		{"clock-drift", &p.drift, 10}, {"disk-spike", &p.diskSpikes, 10},
+		{"file-error", &p.fileFaults, 50}, {"corrupt-transfer", &p.corrupt, 20},
+		{"elected", &p.aimElected, 100}, {"crash-unsaved-promise", &p.aimPromise, 50}, {"changing", &p.aimConfig, 100},
+	}
+}
+
+type climate struct {
+	name  string
+	often *int
+	least int
+}
+
+// keepNamed switches off what is not named; nil names nothing and switches nothing off.
+func (p *plan) keepNamed(names []string) {
+	if names == nil {
+		return
+	}
+	for _, c := range p.climate() {
+		if !slices.Contains(names, c.name) {
+			*c.often = 0
+			continue
+		}
+		*c.often = max(*c.often, c.least)
+	}
+	p.lateBirth = p.lateBirth && slices.Contains(names, "late-birth")
 }
 
 // nodeConfig draws the limits of one run of one node; they may differ between nodes and starts.

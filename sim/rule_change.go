@@ -21,7 +21,8 @@ func oneChangeAtATime(w *world) *rule {
 			if e.Type != raft.EntryConfig {
 				continue
 			}
-			if f := w.truth.at(v.was.commit); f == nil || f.Term != v.term {
+			// What was committed in the same turn came before: operators are heard last.
+			if f := w.truth.at(v.commit); f == nil || f.Term != v.term {
 				r.broken(w, "leader %v changes the membership in %v before an entry of term %d is committed", h.id, e.EntryID, v.term)
 			}
 			before, at := raft.Configuration{}, raft.Index(0)
@@ -34,7 +35,7 @@ func oneChangeAtATime(w *world) *rule {
 			if at == 0 {
 				continue // compacted, so it is committed
 			}
-			if at > v.was.commit {
+			if at > v.commit {
 				r.broken(w, "leader %v has two uncommitted configurations, %d and %v", h.id, at, e.EntryID)
 			}
 			next, err := raft.DecodeConfiguration(e.Data)

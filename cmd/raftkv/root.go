@@ -29,6 +29,7 @@ func newRoot() *cobra.Command {
 		inGroup(groupRun, newServe()),
 		inGroup(groupRun, newConfig()),
 		inGroup(groupRun, newSelfTest()),
+		inGroup(groupRun, newSim()),
 		inGroup(groupData, newPut()),
 		inGroup(groupData, newAppend()),
 		inGroup(groupData, newGet()),

@@ -178,7 +178,7 @@ func portsFreeAt(host string, nodes int) error {
 	return nil
 }
 
-// bar is a line on a terminal that tells how far the test is; elsewhere it is quiet.
+// bar is a line on a terminal that tells how far something is; elsewhere it is quiet.
 type bar struct {
 	w  io.Writer
 	on bool
@@ -190,15 +190,20 @@ func newBar(w io.Writer) *bar { return &bar{w: w, on: isTerminal(w)} }
 const barWidth = 24
 
 func (b *bar) show(p selftest.Progress) {
+	full := 0.0
+	if p.Duration > 0 {
+		full = float64(p.Elapsed) / float64(p.Duration)
+	}
+	b.line(full, fmt.Sprintf("%v of %v, %d answers, %s: %s", p.Elapsed.Round(time.Second), p.Duration, p.Acked, plural(p.Faults, "fault"), p.Doing))
+}
+
+// line shows how far something is, from 0 to 1, and a text behind it.
+func (b *bar) line(part float64, text string) {
 	if !b.on {
 		return
 	}
-	full := 0
-	if p.Duration > 0 {
-		full = int(min(1, float64(p.Elapsed)/float64(p.Duration)) * barWidth)
-	}
-	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %v of %v, %d answers, %s: %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full),
-		p.Elapsed.Round(time.Second), p.Duration, p.Acked, plural(p.Faults, "fault"), p.Doing)
+	full := int(min(1, part) * barWidth)
+	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), text)
 }
 
 func (b *bar) clear() {

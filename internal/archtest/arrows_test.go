@@ -80,7 +80,7 @@ var arrows = map[string][]string{
 	"server/httpapi":          {"server/access", "server/feed", "node", "statemachine", "raft"},
 	"sim":                     {"internal/linear", "node", "raft", "raftlog", "snapshot", "statemachine"},
 	"sim/cores":               {"raft", "raft/rafttest"},
-	"selftest":                {"resp", "internal/tcpproxy"},
+	"selftest":                {"internal/linear", "resp", "internal/tcpproxy"},
 	"internal/tcpproxy":       {},
 	"e2e":                     {},
 	"internal/archtest":       {},
