@@ -35,6 +35,7 @@ type NodeStatus struct {
 	SnapshotBytes int64    `json:"snapshot_bytes"`
 	Ready         bool     `json:"ready"`
 	Fence         string   `json:"fence,omitempty"`
+	Differ        []string `json:"differ,omitempty"` // ids of members whose state differed from this node's when they were compared last
 	LowSpace      bool     `json:"low_space,omitempty"`
 	Members       []Member `json:"members"`
 	UptimeSeconds float64  `json:"uptime_seconds"`

@@ -61,13 +61,17 @@ func (r *Replica) onTransfer(ev Transfer) {
 // gives up after an election timeout, and the next leader needs a moment.
 func (r *Replica) transferEnd() uint64 { return r.tick + 2*uint64(r.cfg.Raft.ElectionTicks) }
 
-// successor is the voter that is nearest to the end of the log and answers.
+// successor is the voter that is nearest to the end of the log, of those that
+// answer and have room on their disks; one that has little is better than none.
 func (r *Replica) successor() raft.NodeID {
 	s := r.core.Status()
-	best, match := raft.None, raft.Index(0)
+	best, match, low := raft.None, raft.Index(0), true
 	for _, f := range s.Followers {
-		if f.ID != s.ID && f.Active && !f.Full && s.Config.IsVoter(f.ID) && (best == raft.None || f.Match > match) {
-			best, match = f.ID, f.Match
+		if !f.Active || f.Full || !s.Config.IsVoter(f.ID) {
+			continue
+		}
+		if best == raft.None || low && !f.Low || low == f.Low && f.Match > match {
+			best, match, low = f.ID, f.Match, f.Low
 		}
 	}
 	return best

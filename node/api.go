@@ -58,7 +58,7 @@ var (
 	ErrLostLead = errors.New("leadership was lost before the write was confirmed")
 	ErrLostLink = errors.New("the connection to the leader was lost before it answered")
 	ErrEarlier  = errors.New("an earlier write of this connection was not applied")
-	ErrNoSpace  = errors.New("disk space is low; free some")
+	ErrNoSpace  = errors.New("disk space is low on a majority of the nodes; free some (raftkv status says where)")
 	// ErrInstalled ends a read only.
 	ErrInstalled = errors.New("the state was replaced by a leader's snapshot; try again")
 )

@@ -92,8 +92,8 @@ type Heard struct {
 	Seq  uint64
 }
 
-// Space tells whether the disk is short of space. Low: this node refuses writes
-// that would need more. Full: it takes no commands at all, only what elections
+// Space tells whether the disk is short of space. Low: leaders hear of it, and
+// refuse writes that would need more once too few voters have room. Full: it takes no commands at all, only what elections
 // and membership need.
 type Space struct{ Low, Full bool }
 

@@ -152,7 +152,7 @@ func (l *lane) nextSeq() uint64 {
 func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 	l := &c.lane
 	if r.spared(o.req.Data) {
-		r.overload(c, ErrNoSpace)
+		r.overload(c, r.noSpace())
 		return true
 	}
 	id, err := r.core.Propose(o.req.Data, r.clock.now)
@@ -171,7 +171,7 @@ func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 		r.overload(c, err)
 		return true
 	case errors.Is(err, raft.ErrNoSpace):
-		r.overload(c, ErrNoSpace)
+		r.overload(c, r.noSpace())
 		return true
 	}
 	return false // the core knows of a change that Output has not told yet, or leadership is being handed over

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -318,15 +320,57 @@ func (r *Replica) onSpace(ev Space) {
 	}
 	r.space = ev
 	r.core.SetFull(ev.Full)
+	r.core.SetLow(ev.Low)
 	r.statusOld = true
 	r.log.Warn("disk space changed", "low", ev.Low, "full", ev.Full)
 	r.markStalled()
 }
 
-// spared tells whether a command must be refused because space is low. Deletes
-// go on, so that people can free some.
+// spared tells whether this leader must refuse a command because space is low at
+// so many nodes that those with room are no majority. Deletes go on, so that
+// people can free some.
 func (r *Replica) spared(cmd []byte) bool {
-	return r.space.Low && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))
+	return r.core.LowSpace() && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))
+}
+
+// SpaceError is ErrNoSpace of a node that knows where space is missing.
+type SpaceError struct {
+	Low, Full []string // names of voters below the first and below the second threshold
+}
+
+func (e *SpaceError) Error() string {
+	var parts []string
+	if len(e.Low) > 0 {
+		parts = append(parts, fmt.Sprintf("below disk.low_space_bytes on %s", strings.Join(e.Low, ", ")))
+	}
+	if len(e.Full) > 0 {
+		parts = append(parts, fmt.Sprintf("below disk.reserve_bytes on %s", strings.Join(e.Full, ", ")))
+	}
+	return "disk space is low on a majority of the nodes; free some: " + strings.Join(parts, "; ")
+}
+
+// Is makes it an ErrNoSpace.
+func (e *SpaceError) Is(target error) bool { return target == ErrNoSpace }
+
+// noSpace says where space is missing.
+func (r *Replica) noSpace() error {
+	s := r.core.Status()
+	e := &SpaceError{}
+	note := func(id raft.NodeID, low, full bool) {
+		m, ok := s.Config.Find(id)
+		switch {
+		case !ok || m.Learner:
+		case full:
+			e.Full = append(e.Full, m.Name)
+		case low:
+			e.Low = append(e.Low, m.Name)
+		}
+	}
+	note(s.ID, r.space.Low, r.space.Full)
+	for _, f := range s.Followers {
+		note(f.ID, f.Low, f.Full)
+	}
+	return e
 }
 
 // onTick lets one tick pass.

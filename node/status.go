@@ -56,6 +56,7 @@ type MemberStatus struct {
 	Active  bool   `json:"active"`
 	Fetched uint64 `json:"fetched,omitempty"` // bytes of the snapshot that it is fetching
 	Full    bool   `json:"full,omitempty"`    // it takes no entries: space or memory
+	Low     bool   `json:"low,omitempty"`     // its disk is short of space
 }
 
 func idText(id raft.NodeID) string {
@@ -119,11 +120,12 @@ func (r *Replica) Status() Status {
 		}
 		for _, f := range c.Followers {
 			if f.ID == m.ID {
-				t.Match, t.Next, t.Fetched, t.Full = uint64(f.Match), uint64(f.Next), f.Fetched, f.Full
+				t.Match, t.Next, t.Fetched, t.Full, t.Low = uint64(f.Match), uint64(f.Next), f.Fetched, f.Full, f.Low
 				t.Active = t.Active || f.Active
 			}
 		}
 		if m.ID == c.ID {
+			t.Full, t.Low = r.space.Full, r.space.Low
 			t.Match, t.Next = uint64(c.Stable), uint64(c.Last.Index)+1
 		}
 		s.Members = append(s.Members, t)

@@ -6,6 +6,7 @@ import "fmt"
 type follow struct {
 	matched Index   // up to here the log in memory equals the leader's; at least commit
 	echo    uint64  // highest read round of the leader
+	wanted  Index   // the leader's commit, as far as it was heard
 	owed    bool    // a reply is owed
 	told    Index   // Match of the last reply
 	reject  bool    // the owed reply says that prev is not in the log
@@ -47,6 +48,7 @@ func (r *Raft) onAppend(m Message) {
 	owed := f.owed || m.Round > f.echo
 	f.owed = true
 	f.echo = max(f.echo, m.Round)
+	f.wanted = max(f.wanted, m.Commit)
 
 	// Every leader holds what is committed: entries up to there need no look.
 	prev, entries := m.Prev, m.Entries
@@ -236,7 +238,7 @@ func (r *Raft) followerReply(out []Message) []Message {
 	}
 	m := Message{
 		Kind: MsgAppendReply, To: r.leader, Term: r.term, Match: match, Have: f.matched, Round: f.echo,
-		Last: r.log.last(), Fetch: f.fetch, Fetched: f.fetched, Full: !r.mayTake(), Refetch: r.refetch,
+		Last: r.log.last(), Fetch: f.fetch, Fetched: f.fetched, Full: !r.mayTake(), Low: r.low, Refetch: r.refetch,
 	}
 	if f.reject && !r.log.has(f.prev) {
 		m.Reject, m.Prev, m.Hint = true, f.prev, f.hint

@@ -21,6 +21,7 @@ type lead struct {
 	transferTicks int
 	transferAsked bool // TimeoutNow was sent since the last heartbeat
 	leaving       bool // the committed configuration is without us
+	low           bool // too few voters have room on their disks, see countLow
 }
 
 // becomeLeader starts to lead. Only ask and onVoteReply call it, behind the gate of the disk.
@@ -53,6 +54,7 @@ func (r *Raft) fitWindows() {
 		fit = append(fit, window{id: m.ID, next: r.log.last().Index + 1, probe: true, beat: true, limit: r.cfg.MaxInflightBytes})
 	}
 	r.lead.windows = fit
+	r.countLow()
 }
 
 func (r *Raft) window(id NodeID) *window {
@@ -148,7 +150,11 @@ func (r *Raft) onAppendReply(m Message) {
 		w.stuck = 0
 	}
 	w.have = max(w.have, m.Have)
-	w.fetch, w.fetched, w.full, w.refetch = m.Fetch, m.Fetched, m.Full, m.Refetch
+	space := w.low != m.Low || w.full != m.Full
+	w.fetch, w.fetched, w.full, w.low, w.refetch = m.Fetch, m.Fetched, m.Full, m.Low, m.Refetch
+	if space {
+		r.countLow()
+	}
 	if m.Round <= r.lead.round {
 		w.round = max(w.round, m.Round)
 	}
@@ -230,6 +236,26 @@ func (r *Raft) advanceCommit() {
 		r.lead.leaving = true
 	}
 }
+
+// countLow notes whether a majority of the voters has room on its disk. It runs when
+// something of that changes: with every proposal it would be dear.
+func (r *Raft) countLow() {
+	voters, can := 0, 0
+	for _, m := range r.config().Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if w := r.window(m.ID); w == nil && !(m.ID == r.cfg.ID && r.low) || w != nil && !w.low && !w.full {
+			can++
+		}
+	}
+	r.lead.low = can < quorum(voters)
+}
+
+// LowSpace tells whether so many voters are short of space that the cluster
+// should not grow: those that have room are no majority. Only a leader knows.
+func (r *Raft) LowSpace() bool { return r.role == Leader && r.lead.low }
 
 // shortOfSpace tells that too few voters could write a command.
 func (r *Raft) shortOfSpace() bool {

@@ -52,6 +52,7 @@ type Message struct {
 	Fetch   EntryID // the snapshot that the follower is fetching, zero if none
 	Fetched uint64  // bytes of it
 	Full    bool    // the follower takes no entries at present: space or memory
+	Low     bool    // its disk is short of space, though it takes entries
 	Refetch bool    // the follower lacks a snapshot at or above its log's base
 
 	// MsgVote, MsgPreVote and their replies. Last is the end of the candidate's log.

@@ -89,7 +89,7 @@ func (r *Raft) AppendState(b []byte, as Naming) []byte {
 	s.num(uint64(r.term), uint64(r.fence), uint64(r.role), uint64(r.commit), uint64(r.handed), uint64(r.applied))
 	s.id(r.vote)
 	s.id(r.leader)
-	s.flags(r.sticky(), r.refetch, r.full, r.hung != 0)
+	s.flags(r.sticky(), r.refetch, r.full, r.low, r.hung != 0)
 	s.num(uint64(r.fastBid), uint64(r.fenceEnd), uint64(r.stateFrom))
 	s.log(&r.log)
 	s.writes(&r.w)
@@ -131,7 +131,7 @@ func (m Message) AppendState(b []byte, as Naming) []byte {
 	s.entryID(m.Last)
 	s.entryID(m.Hint)
 	s.entryID(m.Fetch)
-	s.flags(m.Reject, m.Full, m.Refetch, m.Granted, m.Transfer, m.Snapshot != nil)
+	s.flags(m.Reject, m.Full, m.Low, m.Refetch, m.Granted, m.Transfer, m.Snapshot != nil)
 	s.entries(m.Entries)
 	if m.Snapshot != nil {
 		s.meta(m.Snapshot)
@@ -277,7 +277,7 @@ func (s *stater) window(w *window, appended uint64, cfg *Config) {
 	s.id(w.id)
 	s.num(uint64(w.match), uint64(w.have), uint64(w.next), uint64(w.tried), uint64(w.told), w.sentRound, w.round, w.fetched)
 	s.num(s.as.Boot(w.boot), uint64(w.limit), appended-w.sentAppended)
-	s.flags(w.probe, w.asked, w.beat, w.full, w.refetch, w.active(cfg))
+	s.flags(w.probe, w.asked, w.beat, w.full, w.low, w.refetch, w.active(cfg))
 	s.entryID(w.fetch)
 	s.num(uint64(len(w.sent)))
 	for _, m := range w.sent {

@@ -53,6 +53,7 @@ type Raft struct {
 	answers   []Message // refusals, leaving at once
 	lost      []uint64
 	full      bool
+	low       bool
 	forgotten int // members that came back with less than they had acknowledged
 	softSent  Soft
 	reason    string
@@ -344,6 +345,13 @@ func (r *Raft) appendOwn(t EntryType, data []byte, now Time) EntryID {
 // SetFull tells whether this node's disk is short of space: it takes no
 // commands then, only what elections and membership need.
 func (r *Raft) SetFull(full bool) { r.full = full }
+
+// SetLow tells whether this node's disk is short of space, before it is full. It
+// goes on as before; leaders learn of it, see LowSpace.
+func (r *Raft) SetLow(low bool) {
+	r.low = low
+	r.countLow()
+}
 
 // SetFence raises the fence, for instance when a peer has heard more of this
 // node than its disk knows. The next Write stores it. A leader steps down.

@@ -13,7 +13,7 @@ type Status struct {
 	Handed    Index   // committed entries handed to the applier
 	Base      EntryID // the log starts after it
 	LogBytes  int     // of the retained log in memory
-	Ready     bool    // a leader that has committed an entry of its term, or a follower that hears one
+	Ready     bool    // a leader that has committed an entry of its term, or a follower that hears one and takes what it lacks
 	Fence     Fence
 	Refetch   bool   // no usable snapshot: waits for one of the leader's
 	Transfer  NodeID // leadership is being handed to it
@@ -33,6 +33,7 @@ type FollowerStatus struct {
 	Fetch   EntryID // the snapshot that it is fetching
 	Fetched uint64  // bytes of it
 	Full    bool
+	Low     bool
 	Refetch bool // has a log but no state: waits for a snapshot at or above its log's base
 }
 
@@ -45,10 +46,10 @@ func (r *Raft) Status() Status {
 		Config: r.config(), Committed: r.committedConfig(),
 	}
 	t, ok := r.log.term(r.commit)
-	s.Ready = r.role == Leader && ok && t == r.term || r.role == Follower && r.leader != None && r.sticky()
+	s.Ready = r.role == Leader && ok && t == r.term || r.role == Follower && r.leader != None && r.sticky() && (r.mayTake() || r.follow.wanted <= r.follow.matched)
 	for i := range r.lead.windows {
 		w := &r.lead.windows[i]
-		s.Followers = append(s.Followers, FollowerStatus{w.id, w.match, w.next, w.active(&r.cfg), w.fetch, w.fetched, w.full, w.refetch})
+		s.Followers = append(s.Followers, FollowerStatus{w.id, w.match, w.next, w.active(&r.cfg), w.fetch, w.fetched, w.full, w.low, w.refetch})
 	}
 	return s
 }

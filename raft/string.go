@@ -90,6 +90,7 @@ func (m Message) String() string {
 			b = fmt.Appendf(b, " fetch=%v fetched=%d", m.Fetch, m.Fetched)
 		}
 		b = appendFlag(b, "full", m.Full)
+		b = appendFlag(b, "low", m.Low)
 		b = appendFlag(b, "refetch", m.Refetch)
 	case MsgVote, MsgPreVote:
 		b = fmt.Appendf(b, " last=%v", m.Last)
@@ -219,8 +220,8 @@ func (r *Raft) AppendText(b []byte) []byte {
 	}
 	l.windows = nil
 	b = fmt.Appendf(b, "lead %+v\n", l)
-	b = fmt.Appendf(b, "owed %v lost %v full %v forgotten %d soft %v reason %q\n",
-		r.voteOwed, r.lost, r.full, r.forgotten, r.softSent, r.reason)
+	b = fmt.Appendf(b, "owed %v lost %v full %v low %v forgotten %d soft %v reason %q\n",
+		r.voteOwed, r.lost, r.full, r.low, r.forgotten, r.softSent, r.reason)
 	for _, m := range r.answers {
 		b = fmt.Appendf(b, "answer %v\n", m)
 	}

@@ -38,6 +38,7 @@ type window struct {
 	fetch     EntryID
 	fetched   uint64
 	full      bool
+	low       bool
 	refetch   bool
 }
 

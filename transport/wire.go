@@ -46,6 +46,7 @@ const (
 	flagRefetch
 	flagGranted
 	flagTransfer
+	flagLow
 )
 
 // blob is bytes that msgpack passes through as an extension: written from where
@@ -137,7 +138,7 @@ func (e *encoder) appendMessage(dst []byte, m *raft.Message) ([]byte, error) {
 	for _, f := range [...]struct {
 		set bool
 		bit uint32
-	}{{m.Reject, flagReject}, {m.Full, flagFull}, {m.Refetch, flagRefetch}, {m.Granted, flagGranted}, {m.Transfer, flagTransfer}} {
+	}{{m.Reject, flagReject}, {m.Full, flagFull}, {m.Refetch, flagRefetch}, {m.Granted, flagGranted}, {m.Transfer, flagTransfer}, {m.Low, flagLow}} {
 		if f.set {
 			w.Flags |= f.bit
 		}
@@ -226,7 +227,7 @@ func (w *wireMessage) fill(m *raft.Message, entries bool) error {
 	m.Fetch = raft.EntryID{Term: raft.Term(w.SnapTerm), Index: raft.Index(w.SnapIndex)}
 	m.Fetched = w.Fetched
 	m.Reject, m.Full, m.Refetch = w.Flags&flagReject != 0, w.Flags&flagFull != 0, w.Flags&flagRefetch != 0
-	m.Granted, m.Transfer = w.Flags&flagGranted != 0, w.Flags&flagTransfer != 0
+	m.Granted, m.Transfer, m.Low = w.Flags&flagGranted != 0, w.Flags&flagTransfer != 0, w.Flags&flagLow != 0
 	if len(w.Snapshot) > 0 {
 		s, err := raft.DecodeSnapshotMeta(w.Snapshot)
 		if err != nil {

@@ -89,7 +89,7 @@ func sampleOffer() raft.Message {
 func sampleReply() raft.Message {
 	return raft.Message{
 		Kind: raft.MsgAppendReply, From: 2, To: 1, Term: 3, Boot: 88, Seq: 4, Match: 4, Have: 4, Round: 9, Reject: true,
-		Hint: raft.EntryID{Term: 2, Index: 4}, Fetch: raft.EntryID{Term: 1, Index: 2}, Fetched: 1 << 40, Full: true, Refetch: true,
+		Hint: raft.EntryID{Term: 2, Index: 4}, Fetch: raft.EntryID{Term: 1, Index: 2}, Fetched: 1 << 40, Full: true, Low: true, Refetch: true,
 	}
 }
 

@@ -141,6 +141,12 @@ func (d *daemon) ready() error {
 	if s.Leader == "" {
 		return errors.New("no leader at present")
 	}
+	if slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool { return m.ID == s.ID && m.Full }) {
+		return errors.New("disk space is below disk.reserve_bytes: this node takes no entries")
+	}
+	if s.Refetch {
+		return errors.New("waiting for a snapshot of another node")
+	}
 	return fmt.Errorf("not ready as %s of term %d: %d entries to apply", s.Role, s.Term, s.Lag)
 }
 
@@ -233,22 +239,23 @@ func (d *daemon) checkSpace() {
 		d.log.Warn("free space is not known", "error", err)
 		return
 	}
-	full := free < uint64(d.cfg.Disk.ReserveBytes)
-	d.node.SetSpace(free < uint64(d.cfg.Disk.LowSpaceBytes), full)
-	if full {
+	low := free < uint64(d.cfg.Disk.LowSpaceBytes)
+	d.node.SetSpace(low, free < uint64(d.cfg.Disk.ReserveBytes))
+	if low {
 		d.leaveLead()
 	}
 }
 
 // leaveLead hands leadership to a voter with room on its disk: a leader without
-// any could take no writes, though the others could.
+// any could take no writes, though the others could. It does so when it has little: at the floor it
+// would have to pause writes for it.
 func (d *daemon) leaveLead() {
 	s := d.node.Status()
 	if s.Leader != s.ID || s.Role != raft.Leader.String() {
 		return
 	}
 	roomy := slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool {
-		return m.ID != s.ID && !m.Learner && m.Active && !m.Full
+		return m.ID != s.ID && !m.Learner && m.Active && !m.Full && !m.Low
 	})
 	if !roomy {
 		return
@@ -256,7 +263,7 @@ func (d *daemon) leaveLead() {
 	ctx, cancel := context.WithTimeout(context.Background(), watchEvery)
 	defer cancel()
 	err := d.node.Transfer(ctx, raft.None) // it picks one with room
-	d.log.Warn("the disk is full; handing leadership to a node with room", "error", err)
+	d.log.Warn("disk space is low; handing leadership to a node with room", "error", err)
 }
 
 // checkProgress pets the supervisor's watchdog while loop and disk get on, and

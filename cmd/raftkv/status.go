@@ -69,6 +69,8 @@ func statusRows(nodes []client.NodeStatus) [][]string {
 		switch {
 		case s.Fence != "":
 			note = "fenced: " + s.Fence
+		case len(s.Differ) > 0:
+			note = "its state differs from that of " + strings.Join(s.Differ, ", ")
 		case s.LowSpace:
 			note = "disk space is low"
 		case !s.Ready:

@@ -210,6 +210,9 @@ func (s *Script) play(line, cmd string, args []string) {
 	case "full":
 		s.C.Do(node(0), func(r *raft.Raft) { r.SetFull(pos[1] == "on") })
 		s.flush(node(0))
+	case "low":
+		s.C.Do(node(0), func(r *raft.Raft) { r.SetLow(pos[1] == "on") })
+		s.flush(node(0))
 	case "fence":
 		s.C.Do(node(0), func(r *raft.Raft) { r.SetFence(raft.FenceForever) })
 		s.flush(node(0))

@@ -230,7 +230,7 @@ func TestOutcomes(t *testing.T) {
 		{node.NotApplied, node.ErrNotReady, "LOADING node is still starting; try again", "LOADING node is still starting; try again"},
 		{node.NotApplied, node.ErrBusy, "BUSY node is busy; try again later", "BUSY node is busy; try again later"},
 		{node.NotApplied, fmt.Errorf("propose: %w", raft.ErrBusy), "BUSY propose: too many writes under way", "BUSY propose: too many writes under way"},
-		{node.NotApplied, node.ErrNoSpace, "NOSPACE disk space is low; free some", "NOSPACE disk space is low; free some"},
+		{node.NotApplied, node.ErrNoSpace, "NOSPACE disk space is low on a majority of the nodes; free some (raftkv status says where)", "NOSPACE disk space is low on a majority of the nodes; free some (raftkv status says where)"},
 		{node.NotApplied, raft.ErrTransfer, "TRYAGAIN leadership is being transferred", "TRYAGAIN leadership is being transferred"},
 		{node.NotApplied, node.ErrEarlier, "TRYAGAIN an earlier write of this connection was not applied", "TRYAGAIN an earlier write of this connection was not applied"},
 		{node.NotApplied, node.ErrTimeout, "TRYAGAIN no answer in time", "TRYAGAIN no answer in time"},
