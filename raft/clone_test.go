@@ -130,8 +130,8 @@ func TestStateCoversAllButTicks(t *testing.T) {
 		"lead.windows[].timely", "lead.windows[].silent", "lead.windows[].stuck", "lead.windows[].sent[].tick",
 		"lead.windows[].sentBytes", // the sum of sent
 		"lead.appended",            // as what is behind each window
-		"lead.low",      // from the windows
-		"follow.wanted", // only for Status.Ready
+		"lead.low",                 // from the windows
+		"follow.wanted",            // only for Status.Ready
 		"answers[].Seq", ".Name", ".Peer", ".Client", ".HTTP",
 	})
 }
