@@ -156,6 +156,8 @@ func (p *player) next() (happening, input) {
 		return h, input{fmt.Sprintf("unreachable %v", raft.NodeID(h.a)), quiet(func(r *raft.Raft) { r.Unreachable(raft.NodeID(h.a)) })}
 	case evFull:
 		return h, input{fmt.Sprintf("full %v", h.flag), quiet(func(r *raft.Raft) { r.SetFull(h.flag) })}
+	case evLow:
+		return h, input{fmt.Sprintf("low %v", h.flag), quiet(func(r *raft.Raft) { r.SetLow(h.flag) })}
 	case evFence:
 		return h, input{fmt.Sprintf("fence %d", h.a), quiet(func(r *raft.Raft) { r.SetFence(raft.Fence(h.a)) })}
 	case evApplied:

@@ -68,6 +68,7 @@ const (
 	evFull         happeningKind = 12 // flag
 	evFence        happeningKind = 13 // a: fence
 	evApplied      happeningKind = 14 // a: index
+	evLow          happeningKind = 16 // flag
 	evOutput       happeningKind = 15 // flag: room to write, install: room to install, a: bytes to apply, b: digest of what came
 )
 
@@ -210,6 +211,12 @@ func (c *core) SetFull(full bool) {
 	c.Raft.SetFull(full)
 }
 
+// SetLow records and sets.
+func (c *core) SetLow(low bool) {
+	c.note(happening{kind: evLow, flag: low})
+	c.Raft.SetLow(low)
+}
+
 // SetFence records and sets.
 func (c *core) SetFence(f raft.Fence) {
 	c.note(happening{kind: evFence, a: uint64(f)})
@@ -291,7 +298,7 @@ func (h *mixer) message(m *raft.Message) {
 	h.add(uint64(m.Kind), uint64(m.From), uint64(m.To), uint64(m.Term), m.Boot, m.Seq)
 	h.add(uint64(m.Prev.Term), uint64(m.Prev.Index), uint64(m.Commit), m.Round, uint64(m.Last.Term), uint64(m.Last.Index), m.ToBoot)
 	h.add(uint64(m.Match), uint64(m.Have), uint64(m.Hint.Term), uint64(m.Hint.Index), uint64(m.Fetch.Term), uint64(m.Fetch.Index), m.Fetched)
-	h.add(bit(m.Reject), bit(m.Full), bit(m.Refetch), bit(m.Granted), bit(m.Transfer))
+	h.add(bit(m.Reject), bit(m.Full), bit(m.Refetch), bit(m.Granted), bit(m.Transfer), bit(m.Low))
 	if s := m.Snapshot; s != nil {
 		h.add(uint64(s.Last.Term), uint64(s.Last.Index))
 	}

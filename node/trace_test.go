@@ -188,8 +188,8 @@ func TestWindowsAreBounded(t *testing.T) {
 // A method of the core that changes it and is not recorded would spoil every
 // replay: each must be known here, as recorded or as one that only looks.
 func TestEveryInputIsRecorded(t *testing.T) {
-	recorded := "Tick Receive Propose ChangeMember Read Transfer Wrote Compact Installed Fetching Unreachable SetFull SetFence Applied Output"
-	looks := "AppendImage AppendState AppendText CheckChange Clone Commit Expire Hash LastTime Leader Log Role Status Term Verify" // Expire is for model checkers
+	recorded := "Tick Receive Propose ChangeMember Read Transfer Wrote Compact Installed Fetching Unreachable SetFull SetLow SetFence Applied Output"
+	looks := "AppendImage AppendState AppendText CheckChange Clone Commit Expire Hash LastTime Leader Log LowSpace Role Status Term Verify" // Expire is for model checkers
 	outer, inner := reflect.TypeFor[*core](), reflect.TypeFor[*raft.Raft]()
 	for i := range inner.NumMethod() {
 		name := inner.Method(i).Name

@@ -163,7 +163,7 @@ func (w *window) readEvents(d *packetReader) error {
 		switch {
 		case d.err != nil:
 			return d.err
-		case h.kind < evTick || h.kind > evOutput || flags > 3:
+		case h.kind < evTick || h.kind > evLow || flags > 3:
 			return fmt.Errorf("event of kind %d, flags %d", h.kind, flags)
 		case h.kind == evReceive:
 			var m raft.Message

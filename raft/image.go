@@ -215,7 +215,7 @@ func codeMessage(c *coder, m *Message) {
 	c.id(&m.Hint)
 	c.id(&m.Fetch)
 	number(c, &m.Fetched)
-	c.flags(&m.Reject, &m.Full, &m.Refetch, &m.Granted, &m.Transfer)
+	c.flags(&m.Reject, &m.Full, &m.Refetch, &m.Granted, &m.Transfer, &m.Low)
 }
 
 func codePromise(c *coder, p *promise) {
@@ -247,7 +247,7 @@ func codeWindow(c *coder, w *window) {
 	number(c, &w.stuck)
 	c.id(&w.fetch)
 	number(c, &w.fetched)
-	c.flags(&w.probe, &w.asked, &w.beat, &w.full, &w.refetch)
+	c.flags(&w.probe, &w.asked, &w.beat, &w.full, &w.refetch, &w.low)
 }
 
 // code is every field of a core. TestImageIsWhole notices one that is left out.
@@ -295,7 +295,7 @@ func (r *Raft) code(c *coder) {
 	c.id(&r.voteOwed.last)
 	list(c, &r.answers, codeMessage)
 	list(c, &r.lost, number[uint64])
-	c.flags(&r.refetch, &r.full)
+	c.flags(&r.refetch, &r.full, &r.low)
 	number(c, &r.softSent.Role)
 	number(c, &r.softSent.Term)
 	number(c, &r.softSent.Leader)
@@ -341,11 +341,12 @@ func (r *Raft) codeRole(c *coder) {
 	list(c, &e.votes, number[NodeID])
 	c.id(&e.last)
 	number(c, &e.beat)
-	c.flags(&e.asked, &e.due, &e.transfer, &f.owed, &f.reject, &l.transferAsked, &l.leaving)
+	c.flags(&e.asked, &e.due, &e.transfer, &f.owed, &f.reject, &l.transferAsked, &l.leaving, &l.low)
 
 	number(c, &f.matched)
 	number(c, &f.echo)
 	number(c, &f.told)
+	number(c, &f.wanted)
 	c.id(&f.prev)
 	c.id(&f.hint)
 	optional(c, &f.offer, codeMeta)
