@@ -27,6 +27,7 @@ type Status struct {
 	LogFirstIndex uint64         `json:"log_first_index"`
 	SnapshotIndex uint64         `json:"snapshot_index"`
 	SnapshotBytes uint64         `json:"snapshot_bytes"` // zero if it was there at start
+	SnapshotTime  int64          `json:"snapshot_time"`  // its log time, in seconds since the Unix epoch; 0: there is none
 	Ready         bool           `json:"ready"`
 	Fence         string         `json:"fence,omitempty"`
 	Refetch       bool           `json:"refetch,omitempty"`      // no usable snapshot here: waits for one of the leader's
@@ -87,6 +88,7 @@ func (r *Replica) Status() Status {
 		LogFirstIndex:  uint64(c.Base.Index) + 1,
 		SnapshotIndex:  uint64(r.snap.meta.Last.Index),
 		SnapshotBytes:  r.snap.bytes,
+		SnapshotTime:   int64(r.snap.meta.Time) / 1_000_000_000,
 		Ready:          r.isReady.Load(),
 		Refetch:        c.Refetch,
 		Forgotten:      c.Forgotten,

@@ -386,7 +386,7 @@ func (d *daemon) listenClients() (net.Listener, error) {
 	d.clients = resp.New(resp.Config{
 		Clients: c.Redis.Clients, Pipeline: c.Redis.Pipeline, OutputBytes: int(c.Redis.OutputBytes),
 		KeyBytes: int(c.Limits.KeyBytes), ValueBytes: int(c.Limits.ValueBytes), CommandBytes: int(c.Limits.CommandBytes),
-		WriteTimeout: c.Redis.WriteTimeout, Access: d.access, Feed: d.feed, Events: c.Redis.NotifyKeyspaceEvents, Version: readVersion().String(), Log: d.log,
+		WriteTimeout: c.Redis.WriteTimeout, Access: d.access, Moved: c.Redis.Follower == "moved", Encrypted: d.clientTLS != nil, Stop: func() { d.fail(nil) }, Feed: d.feed, Events: c.Redis.NotifyKeyspaceEvents, Version: readVersion().String(), Log: d.log,
 	}, backend{d.node}, &admin{d})
 	d.http.Attach(httpapi.API{
 		Backend: httpBackend{d.node}, Feed: d.feed, Users: d.access, Hosts: strings.Fields(c.HTTP.Hosts),

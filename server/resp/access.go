@@ -57,7 +57,7 @@ func (c *command) needs(args [][]byte) need {
 		return need{access.Read | access.Write, access.Read | access.Write}
 	case !ok:
 		return need{access.Read, access.Read}
-	case c.name == "set":
+	case c.name == "set" && len(args) > 3:
 		for _, a := range args[3:] {
 			if is(a, "get") {
 				n.first |= access.Read

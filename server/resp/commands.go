@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,9 @@ func serverCommands() []command {
 				local: func(c *conn, _ [][]byte) { c.w.Int(int64(len(c.srv.table.list))) }},
 			{name: "docs", arity: -2, flags: local, since: "7.0.0", cost: "O(n)", syntax: "[command-name [command-name ...]]", summary: "Document commands", local: commandDocs},
 			{name: "info", arity: -2, flags: local, since: "2.8.13", cost: "O(n)", syntax: "[command-name [command-name ...]]", summary: "Describe commands", local: commandInfo},
-			{name: "list", arity: 2, flags: local, since: "7.0.0", cost: "O(n)", summary: "List the names of all commands", local: commandList},
+			{name: "getkeys", arity: -3, flags: local, since: "2.8.13", cost: "O(n)", syntax: "command [arg [arg ...]]", summary: "List the keys in a request", local: func(c *conn, args [][]byte) { commandKeys(c, args, false) }},
+			{name: "getkeysandflags", arity: -3, flags: local, since: "7.0.0", cost: "O(n)", syntax: "command [arg [arg ...]]", summary: "List the keys in a request, and what is done with them", local: func(c *conn, args [][]byte) { commandKeys(c, args, true) }},
+			{name: "list", arity: -2, flags: local, since: "7.0.0", cost: "O(n)", syntax: "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]", summary: "List the names of commands", local: commandList},
 			helpCommand(),
 		}},
 		{name: "config", arity: -2, flags: local | fAdmin, group: "server", since: "2.0.0", cost: "O(n)", summary: "Settings that clients of Redis ask for", subs: []*command{
@@ -108,11 +111,7 @@ func (c *command) categories() []string {
 func describeKeys(w *wire.Writer, cmd *command) {
 	w.Map(3)
 	w.BulkString("flags")
-	if cmd.flags&fWrite != 0 {
-		statuses(w, []string{"RW", "access", "update"})
-	} else {
-		statuses(w, []string{"RO", "access"})
-	}
+	statuses(w, keyFlags(cmd, cmd.needs(nil).first))
 	w.BulkString("begin_search")
 	w.Map(2)
 	w.BulkString("type")
@@ -154,13 +153,35 @@ func commandInfo(c *conn, args [][]byte) {
 	}
 }
 
-func commandList(c *conn, _ [][]byte) {
-	c.w.Array(len(c.srv.table.byName))
+func commandList(c *conn, args [][]byte) {
+	keep := func(string) bool { return true }
+	switch {
+	case len(args) == 2:
+	case len(args) == 5 && is(args[2], "filterby") && is(args[3], "module"):
+		keep = func(string) bool { return false } // there are no modules
+	case len(args) == 5 && is(args[2], "filterby") && is(args[3], "aclcat"):
+		in, _ := c.srv.access.Catalog().In(string(args[4]))
+		keep = func(name string) bool { return slices.Contains(in, name) }
+	case len(args) == 5 && is(args[2], "filterby") && is(args[3], "pattern"):
+		keep = func(name string) bool { return statemachine.MatchGlob([]byte(strings.ToLower(string(args[4]))), name) }
+	default:
+		c.w.Error(errSyntax)
+		return
+	}
+	var names []string
 	for _, cmd := range c.srv.table.list {
-		c.w.BulkString(cmd.name)
-		for _, s := range cmd.subs {
-			c.w.BulkString(s.fullName())
+		if keep(cmd.name) {
+			names = append(names, cmd.name)
 		}
+		for _, s := range cmd.subs {
+			if keep(s.fullName()) {
+				names = append(names, s.fullName())
+			}
+		}
+	}
+	c.w.Array(len(names))
+	for _, n := range names {
+		c.w.BulkString(n)
 	}
 }
 
@@ -213,27 +234,6 @@ func documents(w *wire.Writer, list []*command) {
 			documents(w, cmd.subs)
 		}
 	}
-}
-
-// glob matches with * and ? alone, which is what names of settings need.
-func glob(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 func role(c *conn, _ [][]byte) {

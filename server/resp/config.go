@@ -26,6 +26,9 @@ type Config struct {
 	Access        *access.Store // the users; default: everybody may do everything
 	Feed          *feed.Hub     // the applied changes, for messages; default: there are none
 	Events        string        // notify-keyspace-events at the start, as config checks it; default: none
+	Moved         bool          // a node that doesn't lead answers MOVED instead of forwarding
+	Encrypted     bool          // the listener speaks TLS
+	Stop          func()        // ends the node in order, at once or soon; default: SHUTDOWN is refused
 	Version       string        // of this program, for INFO
 	Log           *slog.Logger  // default: nowhere
 }

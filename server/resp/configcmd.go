@@ -1,11 +1,13 @@
 package resp
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
 
 	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/statemachine"
 )
 
 // settings are what CONFIG GET answers, by name: enough for clients that look at
@@ -32,7 +34,7 @@ func configGet(c *conn, args [][]byte) {
 	var found [][2]string
 	for _, kv := range c.srv.settings() {
 		for _, pattern := range args[2:] {
-			if glob(strings.ToLower(string(pattern)), kv[0]) {
+			if statemachine.MatchGlob(bytes.ToLower(pattern), kv[0]) {
 				found = append(found, kv)
 				break
 			}

@@ -25,20 +25,21 @@ type conn struct {
 	sub Submitter
 	w   wire.Writer // of one reply that is made here; its Proto is the connection's
 
-	id      uint64
-	since   time.Time
-	user    *access.User  // nil: it must authenticate
-	users   *access.Users // that user is one of
-	checked bool          // requests must be permitted
-	stale   bool          // READONLY
-	subs    names         // channels
-	psubs   names         // patterns of channels
-	mute    mute          // CLIENT REPLY
-	newest  *command      // the last one that was understood
-	slow    *slow         // notes on the one under way, if it may be slow
-	bounded bool          // the socket has a deadline for reading
-	last    bool          // close after the reply under way
-	ended   bool          // the client sends nothing more
+	id       uint64
+	since    time.Time
+	user     *access.User  // nil: it must authenticate
+	users    *access.Users // that user is one of
+	checked  bool          // requests must be permitted
+	stale    bool          // READONLY
+	subs     names         // channels
+	psubs    names         // patterns of channels
+	mute     mute          // CLIENT REPLY
+	newest   *command      // the last one that was understood
+	slow     *slow         // notes on the one under way, if it may be slow
+	monitors bool
+	bounded  bool // the socket has a deadline for reading
+	last     bool // close after the reply under way
+	ended    bool // the client sends nothing more
 
 	req   request
 	batch []node.Request
@@ -120,6 +121,7 @@ func (c *conn) serve() {
 	}()
 	graceful := c.read()
 	c.unsubscribeAll()
+	c.unmonitor()
 	if !graceful {
 		c.kill() // nobody is there to take a reply
 	}
@@ -232,6 +234,16 @@ func (c *conn) handle(args [][]byte) bool {
 	}
 	c.commands++
 	c.newest = cmd
+	if c.srv.cfg.Moved && (!c.stale || cmd.flags&fWrite != 0) {
+		if text, ok := c.moved(cmd, args); ok {
+			c.w.Error(text)
+			c.answer()
+			return true
+		}
+	}
+	if c.srv.monitored.Load() {
+		c.srv.show(c, cmd, args)
+	}
 	if c.srv.slowlog.threshold.Load() >= 0 && cmd.flags&fAdmin == 0 && cmd.group != "connection" {
 		c.slow = c.srv.slowlog.begin(c, args)
 	}

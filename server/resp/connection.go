@@ -88,6 +88,7 @@ func quit(c *conn, _ [][]byte) {
 
 func reset(c *conn, _ [][]byte) {
 	c.unsubscribeAll()
+	c.unmonitor()
 	c.w.Status("RESET")
 	c.setProto(2)
 	c.stale = false
@@ -175,7 +176,7 @@ func hello(c *conn, args [][]byte) {
 	c.w.BulkString("id")
 	c.w.Int(int64(c.id))
 	c.w.BulkString("mode")
-	c.w.BulkString("standalone")
+	c.w.BulkString(c.srv.mode())
 	c.w.BulkString("role")
 	if st.Role == "leader" {
 		c.w.BulkString("master")

@@ -28,6 +28,8 @@ func sections() []section {
 		{"persistence", "Persistence", infoPersistence},
 		{"stats", "Stats", infoStats},
 		{"replication", "Replication", infoReplication},
+		{"cpu", "CPU", infoCPU},
+		{"cluster", "Cluster", infoCluster},
 		{"raft", "Raft", infoRaft},
 		{"keyspace", "Keyspace", infoKeyspace},
 	}
@@ -85,7 +87,7 @@ func tellInfo(s *Server, w *wire.Writer, res statemachine.Result, sl *slot) {
 
 func infoServer(s *Server, st *node.Status, _ int64, add func(string, any)) {
 	add("redis_version", redisVersion)
-	add("redis_mode", "standalone")
+	add("redis_mode", s.mode())
 	add("raftkv_version", s.cfg.Version)
 	add("os", runtime.GOOS+" "+runtime.GOARCH)
 	add("arch_bits", 32<<(^uint(0)>>63))
@@ -117,7 +119,7 @@ func infoMemory(_ *Server, _ *node.Status, _ int64, add func(string, any)) {
 	add("maxmemory_policy", "noeviction")
 }
 
-func infoPersistence(_ *Server, st *node.Status, _ int64, add func(string, any)) {
+func infoPersistence(s *Server, st *node.Status, _ int64, add func(string, any)) {
 	loading := 1
 	if st.Ready {
 		loading = 0
@@ -127,6 +129,12 @@ func infoPersistence(_ *Server, st *node.Status, _ int64, add func(string, any))
 		loading = 0
 	}
 	add("loading", loading)
+	saving := 0
+	if s.saving.Load() {
+		saving = 1
+	}
+	add("rdb_bgsave_in_progress", saving)
+	add("rdb_last_save_time", st.SnapshotTime)
 	add("aof_enabled", 1)
 	add("log_bytes", st.LogBytes)
 	add("snapshot_index", st.SnapshotIndex)
@@ -184,6 +192,29 @@ func infoReplication(_ *Server, st *node.Status, _ int64, add func(string, any))
 	}
 	add("master_replid", st.Cluster)
 	add("master_repl_offset", st.CommitIndex)
+}
+
+func infoCPU(_ *Server, _ *node.Status, _ int64, add func(string, any)) {
+	system, user := cpuSeconds()
+	add("used_cpu_sys", fmt.Sprintf("%.6f", system))
+	add("used_cpu_user", fmt.Sprintf("%.6f", user))
+}
+
+// infoCluster says what decides whether a client takes this for a cluster.
+func infoCluster(s *Server, _ *node.Status, _ int64, add func(string, any)) {
+	enabled := 0
+	if s.cfg.Moved {
+		enabled = 1
+	}
+	add("cluster_enabled", enabled)
+}
+
+// mode is what clients are told in HELLO and INFO.
+func (s *Server) mode() string {
+	if s.cfg.Moved {
+		return "cluster"
+	}
+	return "standalone"
 }
 
 func infoRaft(_ *Server, st *node.Status, _ int64, add func(string, any)) {

@@ -28,8 +28,13 @@ type Server struct {
 	since   atomic.Pointer[Stats] // what CONFIG RESETSTAT sets INFO's counters back to
 	idle    atomic.Int64          // Config.IdleTimeout, or what CONFIG SET made of it
 	slowlog slowlog
-	ok      []byte
-	pong    []byte
+	saving  atomic.Bool // BGSAVE
+
+	monitored atomic.Bool
+	monitorMu sync.Mutex
+	monitors  map[*conn]uint64 // the slot behind which they see requests
+	ok        []byte
+	pong      []byte
 
 	mu      sync.Mutex
 	lns     map[net.Listener]struct{}
@@ -68,6 +73,7 @@ func New(cfg Config, b Backend, a Admin) *Server {
 		panic("resp: classes of events " + cfg.Events)
 	}
 	s.events.Store(events)
+	s.monitors = make(map[*conn]uint64)
 	s.since.Store(&Stats{})
 	s.idle.Store(int64(cfg.IdleTimeout))
 	s.slowlog.threshold.Store(-1)

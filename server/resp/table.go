@@ -100,7 +100,7 @@ type table struct {
 
 func newTable() *table {
 	t := &table{byName: make(map[string]*command)}
-	for _, group := range [][]command{connectionCommands(), clientCommands(), stringCommands(), genericCommands(), sessionCommands(), aclCommands(), slowCommands(), pubsubCommands(), serverCommands(), raftCommands()} {
+	for _, group := range [][]command{connectionCommands(), clientCommands(), stringCommands(), genericCommands(), sessionCommands(), aclCommands(), slowCommands(), nodeCommands(), clusterCommands(), pubsubCommands(), serverCommands(), raftCommands()} {
 		for i := range group {
 			c := &group[i]
 			for _, sub := range c.subs {

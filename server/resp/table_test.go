@@ -112,17 +112,3 @@ func TestDrawnCursors(t *testing.T) {
 		}
 	}
 }
-
-func TestGlob(t *testing.T) {
-	for _, tc := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"save", "save", true}, {"save", "saves", false}, {"*", "save", true}, {"*max*", "maxclients", true}, {"*max", "maxclients", false},
-		{"s?ve", "save", true}, {"s?ve", "sve", false}, {"", "", true}, {"", "a", false}, {"a*b*c", "aXbYc", true}, {"a*b*c", "aXcYb", false},
-	} {
-		if got := glob(tc.pattern, tc.name); got != tc.want {
-			t.Errorf("glob(%q, %q) = %v", tc.pattern, tc.name, got)
-		}
-	}
-}
