@@ -62,7 +62,8 @@ type daemon struct {
 	refetching bool
 	// committed is the newest committed configuration; never nil.
 	committed atomic.Pointer[raft.Configuration]
-	strangers strangers
+	strangers claims     // nodes of another cluster, at the addresses of members
+	removals  claims     // members that say that this node was removed
 	failed    chan error // the first fault of a listener or of the fatal path
 	all       sync.WaitGroup
 }
