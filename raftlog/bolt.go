@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func need(w *raft.Write) int64 {
 	for i := range w.Entries {
 		n += int64(len(w.Entries[i].Data)) + entryHeader + 8 + elementSize
 	}
-	return n + n/16
+	return n + n/8 // chunks don't fill pages to the last byte
 }
 
 // fill puts w into tx.
@@ -165,20 +166,16 @@ func (b *Bolt) fill(tx *bbolt.Tx, w *raft.Write) error {
 		if entries, err = tx.CreateBucket(logBucket); err != nil {
 			return err
 		}
-	} else {
-		// New entries go over old ones; what was behind them goes away.
-		for i := last.Index + 1; i <= b.shape.last.Index && !b.fresh; i++ {
-			key := keyOf(i)
-			if err := entries.Delete(key[:]); err != nil {
-				return err
-			}
+	} else if n := len(w.Entries); n > 0 && w.Entries[0].Index <= b.shape.last.Index && !b.fresh {
+		if err := dropFrom(entries, s.salt, w.Entries[0].Index); err != nil {
+			return err
 		}
 	}
 	// Entries come in order: full pages, not bbolt's half-full ones.
 	entries.FillPercent = 1
 	size := stateSize
 	for i := range w.Entries {
-		size += 8 + entryHeader + len(w.Entries[i].Data)
+		size += 8 + chunkHeader + entryHeader + len(w.Entries[i].Data) // were each a chunk
 	}
 	if cap(b.buf) < size {
 		b.buf = make([]byte, 0, size)
@@ -187,14 +184,15 @@ func (b *Bolt) fill(tx *bbolt.Tx, w *raft.Write) error {
 	// which only the next Write uses again. The keys lie there too, so that none
 	// of them escapes to the heap.
 	buf := b.buf[:0]
-	for i := range w.Entries {
-		at := len(buf)
-		buf = binary.BigEndian.AppendUint64(buf, uint64(w.Entries[i].Index))
+	for rest := w.Entries; len(rest) > 0; {
+		n, at := chunkLen(rest), len(buf)
+		buf = binary.BigEndian.AppendUint64(buf, uint64(rest[0].Index))
 		key, at := buf[at:len(buf):len(buf)], len(buf)
-		buf = appendEntry(buf, s.salt, key, &w.Entries[i])
+		buf = appendChunk(buf, s.salt, key, rest[:n])
 		if err := entries.Put(key, buf[at:len(buf):len(buf)]); err != nil {
 			return err
 		}
+		rest = rest[n:]
 	}
 	base := b.shape.base
 	if w.Reset || w.Base.Index > base.Index {
@@ -209,6 +207,40 @@ func (b *Bolt) fill(tx *bbolt.Tx, w *raft.Write) error {
 	}
 	if cap(buf) > maxKept {
 		b.buf = nil
+	}
+	return nil
+}
+
+// dropFrom drops the entries from first on. The chunk that reaches over it keeps what comes before.
+func dropFrom(entries *bbolt.Bucket, s salt, first raft.Index) error {
+	from := keyOf(first)
+	c := entries.Cursor()
+	var drop [][]byte
+	for k, _ := c.Seek(from[:]); k != nil; k, _ = c.Next() {
+		drop = append(drop, k)
+	}
+	k, v := c.Seek(from[:])
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	if k != nil {
+		es, err := decodeChunk(nil, s, k, v)
+		if err != nil {
+			return err
+		}
+		if keep := int(first - es[0].Index); keep < len(es) {
+			key := bytes.Clone(k)
+			if err := entries.Put(key, appendChunk(nil, s, key, es[:keep])); err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range drop {
+		if err := entries.Delete(k); err != nil {
+			return err
+		}
 	}
 	return nil
 }

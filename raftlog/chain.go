@@ -211,25 +211,48 @@ func (s *image) entries(base raft.EntryID, end raft.Index, before raft.EntryID) 
 		salt  = saltOf(s.number)
 	)
 	if low < end {
-		out = make([]raft.Entry, 0, min(end-low, raft.Index(len(s.buf)/(entryHeader+elementSize+8))))
+		out = make([]raft.Entry, 0, min(end-low, raft.Index(len(s.buf)/entryHeader)))
+	}
+	// A chunk ends where the next one begins: only then is it known whether any of
+	// it is needed. What is not needed is not looked at.
+	var chunk []raft.Entry
+	take := func(el element, after raft.Index) error {
+		first := next
+		next = after
+		if after <= low || first >= end {
+			return nil
+		}
+		var err error
+		if chunk, err = decodeChunk(chunk[:0], salt, el.key, el.value); err != nil {
+			return err
+		}
+		if got := first + raft.Index(len(chunk)); got != after {
+			return fmt.Errorf("entry %d: a chunk up to %d, the next entry is %d: %w", first, got-1, after, ErrCorrupt)
+		}
+		for _, e := range chunk {
+			if e.Index >= low && e.Index < end {
+				e.Data = arena.copy(e.Data)
+				out = append(out, e)
+			}
+		}
+		return nil
 	}
 	if s.bucket != nil {
+		var last element
 		err := s.pages.bucket(s.bucket, func(el element) error {
-			if index := indexOf(el.key); el.bucket || index != next {
+			index := indexOf(el.key)
+			if el.bucket || last.key == nil && index != next || index <= indexOf(last.key) {
 				return fmt.Errorf("entry %d is missing, key %x comes instead: %w", next, el.key, ErrCorrupt)
 			}
-			next++
-			if next-1 < low || next-1 >= end {
+			before := last
+			if last = el; before.key == nil {
 				return nil
 			}
-			e, err := decodeEntry(salt, el.key, el.value)
-			if err != nil {
-				return err
-			}
-			e.Data = arena.copy(e.Data)
-			out = append(out, e)
-			return nil
+			return take(before, index)
 		})
+		if err == nil && last.key != nil {
+			err = take(last, s.record.last.Index+1)
+		}
 		if err != nil {
 			return nil, err
 		}

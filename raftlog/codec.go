@@ -12,15 +12,22 @@ import (
 // the number of the segment, the key and the rest of the value, so that a value
 // at another place, or left over from the file's earlier life, is damage too.
 //
-//	entry, key = index (8 bytes, big-endian):
-//	  0 sum 4 | 4 version 1 | 5 type 1 | 6 term 8 | 14 time 8 | 22 data
+//	chunk of consecutive entries of one Write, key = index of the first (8 bytes, big-endian):
+//	  0 sum 4 | 4 version 1 | then each entry:
+//	    0 type 1 | 1 term 8 | 9 time 8 | 17 length 4 | 21 data
 //	state, key = "state":
 //	  0 sum 4 | 4 version 1 | 5 fence 1 | 6 term 8 | 14 vote 8 | 22 commit 8 | 30 seq 8 |
 //	  38 base term 8 | 46 base index 8 | 54 last term 8 | 62 last index 8 |
 //	  70 from 8 | 78 term of the entry before from 8
 const (
-	entryVersion = 1
-	entryHeader  = 22
+	chunkVersion = 1
+	chunkHeader  = 5
+	entryHeader  = 21
+
+	// chunkBytes is how long a chunk of several entries is at most: two of them fit a page,
+	// and bbolt puts no fewer than two values on one. An entry that is longer is a
+	// chunk alone. A key and a place in the tree for each entry cost more than the entry.
+	chunkBytes   = 2000
 	stateVersion = 1
 	stateSize    = 86
 )
@@ -55,41 +62,67 @@ func (s salt) sum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Update(uint32(s), castagnoli, key), castagnoli, value[4:])
 }
 
-// appendEntry appends the value of e to dst.
-func appendEntry(dst []byte, s salt, key []byte, e *raft.Entry) []byte {
+// chunkLen is how many of the entries the next chunk takes, at least one.
+func chunkLen(es []raft.Entry) int {
+	n, size := 1, chunkHeader+entryHeader+len(es[0].Data)
+	for n < len(es) {
+		if size += entryHeader + len(es[n].Data); size > chunkBytes {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// appendChunk appends the value of es, which are consecutive and begin at key's index, to dst.
+func appendChunk(dst []byte, s salt, key []byte, es []raft.Entry) []byte {
 	at := len(dst)
-	dst = append(dst, 0, 0, 0, 0, entryVersion, byte(e.Type))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Term))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time))
-	dst = append(dst, e.Data...)
+	dst = append(dst, 0, 0, 0, 0, chunkVersion)
+	for i := range es {
+		e := &es[i]
+		dst = append(dst, byte(e.Type))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Term))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time))
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(e.Data)))
+		dst = append(dst, e.Data...)
+	}
 	binary.LittleEndian.PutUint32(dst[at:], s.sum(key, dst[at:]))
 	return dst
 }
 
-// decodeEntry is the inverse of appendEntry. Data lies in value.
-func decodeEntry(s salt, key, value []byte) (raft.Entry, error) {
+// decodeChunk is the inverse of appendChunk. It appends the entries to dst; their data lies in value.
+func decodeChunk(dst []raft.Entry, s salt, key, value []byte) ([]raft.Entry, error) {
 	if len(key) != 8 {
-		return raft.Entry{}, fmt.Errorf("entry key of %d bytes, want 8: %w", len(key), ErrCorrupt)
+		return nil, fmt.Errorf("entry key of %d bytes, want 8: %w", len(key), ErrCorrupt)
 	}
 	index := binary.BigEndian.Uint64(key)
-	if len(value) < entryHeader {
-		return raft.Entry{}, fmt.Errorf("entry %d: %d bytes, the header alone has %d: %w", index, len(value), entryHeader, ErrCorrupt)
+	if len(value) < chunkHeader+entryHeader {
+		return nil, fmt.Errorf("entry %d: %d bytes, an empty one has %d: %w", index, len(value), chunkHeader+entryHeader, ErrCorrupt)
 	}
 	if want, got := binary.LittleEndian.Uint32(value), s.sum(key, value); got != want {
-		return raft.Entry{}, fmt.Errorf("entry %d: checksum %08x, want %08x: %w", index, got, want, ErrCorrupt)
+		return nil, fmt.Errorf("entry %d: checksum %08x, want %08x: %w", index, got, want, ErrCorrupt)
 	}
-	if v := value[4]; v != entryVersion {
-		return raft.Entry{}, fmt.Errorf("entry %d: version %d, this binary reads %d: %w", index, v, entryVersion, ErrVersion)
+	if v := value[4]; v != chunkVersion {
+		return nil, fmt.Errorf("entry %d: version %d, this binary reads %d: %w", index, v, chunkVersion, ErrVersion)
 	}
-	return raft.Entry{
-		EntryID: raft.EntryID{
-			Term:  raft.Term(binary.LittleEndian.Uint64(value[6:])),
-			Index: raft.Index(index),
-		},
-		Type: raft.EntryType(value[5]),
-		Time: raft.Time(binary.LittleEndian.Uint64(value[14:])),
-		Data: value[entryHeader:],
-	}, nil
+	for b := value[chunkHeader:]; len(b) > 0; index++ {
+		if len(b) < entryHeader {
+			return nil, fmt.Errorf("entry %d: %d bytes, the header alone has %d: %w", index, len(b), entryHeader, ErrCorrupt)
+		}
+		size := uint64(binary.LittleEndian.Uint32(b[17:]))
+		if size > uint64(len(b)-entryHeader) {
+			return nil, fmt.Errorf("entry %d: %d bytes of data, %d are there: %w", index, size, len(b)-entryHeader, ErrCorrupt)
+		}
+		end := entryHeader + int(size)
+		dst = append(dst, raft.Entry{
+			EntryID: raft.EntryID{Term: raft.Term(binary.LittleEndian.Uint64(b[1:])), Index: raft.Index(index)},
+			Type:    raft.EntryType(b[0]),
+			Time:    raft.Time(binary.LittleEndian.Uint64(b[9:])),
+			Data:    b[entryHeader:end:end],
+		})
+		b = b[end:]
+	}
+	return dst, nil
 }
 
 // appendRecord appends the value of r to dst.

@@ -85,7 +85,7 @@ func (d *oneFile) Write(w *raft.Write) error {
 			}
 			b.FillPercent = 1
 			key, at := keyOf(w.Entries[i].Index), len(d.buf)
-			d.buf = appendEntry(d.buf, saltOf(1), key[:], &w.Entries[i])
+			d.buf = appendChunk(d.buf, saltOf(1), key[:], w.Entries[i:i+1])
 			if err := b.Put(key[:], d.buf[at:]); err != nil {
 				return err
 			}
