@@ -50,13 +50,16 @@ func bitSpan(c *Command, value []byte, to bool) (from, end int64) {
 	}
 	n := int64(len(value))
 	if c.Flags&FlagBits != 0 {
-		return span(start, stop, 8*n)
+		return clamp(start, stop, 8*n)
 	}
-	from, end = span(start, stop, n)
+	from, end = clamp(start, stop, n)
 	return 8 * from, 8 * end
 }
 
 func bitCount(c *Command, value []byte) int64 {
+	if c.Num < 0 && int64(c.Seq) < 0 && c.Num > int64(c.Seq) {
+		return 0 // as GETRANGE, and unlike BITPOS
+	}
 	from, end := bitSpan(c, value, c.Flags&FlagFrom != 0)
 	if from >= end {
 		return 0

@@ -41,6 +41,7 @@ func TestDataReads(t *testing.T) {
 		{seq(cmd(OpBitPos, "ones").with(0, FlagFrom|FlagTo), -1), "-1"},
 		{seq(cmd(OpBitPos, "bits").with(9, bit|FlagTo|FlagOne), 9), "9"},
 		{seq(cmd(OpBitPos, "bits").with(1, bit|FlagTo), 11), "-1"},
+		{seq(cmd(OpBitPos, "n").with(-3, FlagFrom|FlagTo), -4), "0"}, {seq(cmd(OpBitCount, "n").with(-3, FlagFrom), -4), "0"},
 		{cmd(OpBitPos, "e"), "-1"},
 		{cmd(OpBitPos, "none"), "0"}, {cmd(OpBitPos, "none").with(0, FlagOne), "-1"},
 		{cmd(OpTTL, "k"), "-1"}, {cmd(OpTTL, "none"), "-2"}, {cmd(OpTTL, "d"), "5000"},

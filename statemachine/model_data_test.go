@@ -182,9 +182,11 @@ func (m *model) writeMore(c Command) string {
 	case OpGetEx:
 		deadline, good := m.until(c, c.Flags&(FlagIn|FlagAt) == 0)
 		switch {
+		case !ok:
+			return "nil"
 		case !good:
 			return "-ERR"
-		case !ok || c.Flags == 0:
+		case c.Flags == 0:
 		case c.Flags&FlagPersist != 0:
 			if k.deadline != 0 {
 				m.put(arg(0), k.value, 0)

@@ -141,6 +141,11 @@ func span(start, stop, n int64) (from, end int64) {
 	if start < 0 && stop < 0 && start > stop {
 		return 0, 0
 	}
+	return clamp(start, stop, n)
+}
+
+// clamp is span for BITPOS, which takes the ends one by one: -1 to -2 of one byte is that byte.
+func clamp(start, stop, n int64) (from, end int64) {
 	if start < 0 {
 		start = max(start+n, 0)
 	}

@@ -15,14 +15,17 @@ func (m *Machine) getDel(c *Command, dst []byte) []byte {
 // getEx answers the value and changes the deadline.
 func (m *Machine) getEx(c *Command, dst []byte) []byte {
 	s := m.st
+	it := s.current(c.Args[0])
+	if it == nil {
+		return appendNil(dst) // Redis looks at the deadline only if the key is there
+	}
 	deadline, fault := s.newDeadline(c)
 	if fault != "" {
 		return appendError(dst, fault)
 	}
-	it := s.current(c.Args[0])
-	dst = appendValue(dst, it, it != nil)
+	dst = appendValue(dst, it, true)
 	switch {
-	case it == nil || c.Flags == 0:
+	case c.Flags == 0:
 	case c.Flags&FlagPersist != 0:
 		s.lift(it)
 	default:

@@ -229,10 +229,10 @@ func TestCompletion(t *testing.T) {
 	}
 	defer c.Close()
 	complete := completer((&shell{c: c}).words(t.Context()))
-	if got := complete("ME"); !slices.Equal(got, []string{"member add ", "member list", "member promote ", "member remove "}) {
+	if got := complete("MEM"); !slices.Equal(got, []string{"member add ", "member list", "member promote ", "member remove ", "memory ", "memory help ", "memory usage "}) {
 		t.Errorf("got %q", got)
 	}
-	if got := complete("incr"); !slices.Equal(got, []string{"incr ", "incrby "}) {
+	if got := complete("incr"); !slices.Equal(got, []string{"incr ", "incrby ", "incrbyfloat "}) {
 		t.Errorf("got %q", got)
 	}
 }

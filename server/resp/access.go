@@ -164,8 +164,7 @@ func (c *conn) permitted(cmd *command, args [][]byte) bool {
 		return true
 	}
 	c.srv.denied.add(c, cmd, args, text)
-	c.w.Error(text)
-	c.answer()
+	c.rejected(args[0], text)
 	return false
 }
 

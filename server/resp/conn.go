@@ -47,6 +47,10 @@ type conn struct {
 	arena []byte // of the data of the batch
 	next  uint64 // number of the first slot in slots
 
+	multi      *multi // nil outside of MULTI
+	watches    []watched
+	watchBytes int
+
 	room, bytes, perRead int // what may still be added before the ring must be asked
 
 	submitCtx context.Context
@@ -228,8 +232,7 @@ func (c *conn) handle(args [][]byte) bool {
 	}
 	cmd, text := c.srv.table.lookup(args)
 	if text != "" {
-		c.w.Error(text)
-		c.answer()
+		c.rejected(args[0], text)
 		return true
 	}
 	c.commands++
@@ -250,6 +253,13 @@ func (c *conn) handle(args [][]byte) bool {
 	if c.checked && !c.permitted(cmd, args) {
 		return true
 	}
+	if c.multi != nil && cmd.flags&fNow == 0 {
+		c.queue(cmd, args)
+		return true
+	}
+	if cmd.run != nil {
+		return cmd.run(c, args)
+	}
 	if cmd.local != nil {
 		if cmd.flags&fBlocks != 0 && !c.flush() {
 			return false
@@ -258,9 +268,7 @@ func (c *conn) handle(args [][]byte) bool {
 		c.answer()
 		return true
 	}
-	r := &c.req
-	r.args, r.user, r.stale, r.aux, r.done = args, c.user, c.stale, 0, nil
-	r.cmd = statemachine.Command{Args: r.cmd.Args[:0]}
+	r := c.start(args)
 	if text := cmd.parse(r); text != "" {
 		c.w.Error(text)
 		c.answer()
@@ -286,8 +294,11 @@ func (c *conn) request(cmd *command, r *request) {
 		kind = node.Read
 	}
 	data := c.encode(r.cmd)
+	if r.told != nil {
+		cmd = r.told
+	}
 	c.batch = append(c.batch, node.Request{Kind: kind, Data: data, Slot: c.next + uint64(len(c.slots))})
-	s := slot{cmd: cmd, aux: r.aux, proto: int8(c.w.Proto), read: kind != node.Write, mute: c.mute.take(), bytes: len(data), slow: c.slow}
+	s := slot{cmd: cmd, aux: r.aux, proto: int8(c.w.Proto), read: kind != node.Write, mute: c.mute.take(), bytes: len(data), slow: c.slow, parts: r.parts}
 	c.slow = nil
 	c.slots = append(c.slots, s)
 	c.room--

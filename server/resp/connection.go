@@ -21,9 +21,9 @@ func connectionCommands() []command {
 			syntax: "message", summary: "Answer the message", local: func(c *conn, args [][]byte) { c.w.Bulk(args[1]) }},
 		{name: "select", arity: 2, flags: local, group: "connection", since: "1.0.0", cost: "O(1)",
 			syntax: "index", summary: "Choose the database; there is only 0", local: selectDB},
-		{name: "quit", arity: -1, flags: local | fNoAuth, group: "connection", since: "1.0.0", cost: "O(1)",
+		{name: "quit", arity: -1, flags: local | fNoAuth | fNow, group: "connection", since: "1.0.0", cost: "O(1)",
 			summary: "Answer all that came before, then close", local: quit},
-		{name: "reset", arity: 1, flags: local | fNoAuth, group: "connection", since: "6.2.0", cost: "O(1)",
+		{name: "reset", arity: 1, flags: local | fNoAuth | fNow, group: "connection", since: "6.2.0", cost: "O(1)",
 			summary: "Make the connection as it was at its start", local: reset},
 		{name: "auth", arity: -2, flags: local | fNoAuth | fBlocks, group: "connection", since: "1.0.0", cost: "O(1)",
 			syntax: "[username] password", summary: "Become a user: default, if no name is given", local: auth},
@@ -95,6 +95,7 @@ func reset(c *conn, _ [][]byte) {
 	c.shared.stale.Store(false)
 	c.shared.setName("")
 	c.mute = mute{}
+	c.endMulti()
 	c.setUser(c.users.Open())
 }
 

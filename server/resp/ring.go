@@ -18,7 +18,8 @@ type slot struct {
 	last  bool // close the connection behind it
 	mute  bool // nobody wants to see it
 	slow  *slow
-	bytes int // charged: of the request, later also of the reply
+	bytes int    // charged: of the request, later also of the reply
+	parts []part // of EXEC
 }
 
 // ring holds the replies of one connection in the order of its requests.
@@ -51,6 +52,8 @@ type ring struct {
 
 	wake chan struct{} // to the writer: the front slot is done, or ended
 	room chan struct{} // to the reader: there is room again
+
+	awaited chan node.Reply // to the reader: the one reply that it waits for
 }
 
 func newRing(limit, maxBytes int) *ring {
@@ -58,7 +61,7 @@ func newRing(limit, maxBytes int) *ring {
 		limit: limit, maxBytes: maxBytes,
 		// Until replies were seen, each is taken for large.
 		guess: maxBytes / 64,
-		wake:  make(chan struct{}, 1), room: make(chan struct{}, 1),
+		wake:  make(chan struct{}, 1), room: make(chan struct{}, 1), awaited: make(chan node.Reply, 1),
 	}
 }
 
@@ -119,6 +122,9 @@ func (r *ring) add(batch []slot) {
 func (r *ring) fill(replies []node.Reply) (flooded bool) {
 	r.mu.Lock()
 	if len(r.slots) == 0 {
+		for i := range replies {
+			r.aside(&replies[i])
+		}
 		r.mu.Unlock()
 		return false
 	}
@@ -126,7 +132,8 @@ func (r *ring) fill(replies []node.Reply) (flooded bool) {
 	for i := range replies {
 		n := replies[i].Slot
 		if n-r.head >= r.tail-r.head {
-			continue // not a slot of ours: answered already
+			r.aside(&replies[i]) // not a slot of ours: answered already, or none
+			continue
 		}
 		s := &r.slots[n&mask]
 		if s.done {
@@ -149,6 +156,17 @@ func (r *ring) fill(replies []node.Reply) (flooded bool) {
 		notify(r.wake)
 	}
 	return flooded
+}
+
+// aside gives the reader the reply that it waits for.
+func (r *ring) aside(rep *node.Reply) {
+	if rep.Slot != awaitedSlot {
+		return
+	}
+	select {
+	case r.awaited <- *rep:
+	default: // a second one to the same request, which nobody waits for
+	}
 }
 
 // push is a message, which answers no request.

@@ -25,6 +25,8 @@ const (
 	fVariadic                      // any number of keys
 	fPubSub                        // about messages
 	fNoAuth                        // for clients that haven't authenticated, too
+	fNow                           // runs at once between MULTI and EXEC, too
+	fNoMulti                       // not allowed there
 )
 
 // flagNames are what COMMAND calls them.
@@ -34,6 +36,7 @@ var flagNames = []struct {
 }{
 	{fWrite, "write"}, {fRead, "readonly"}, {fGrows, "denyoom"}, {fAdmin, "admin"},
 	{fLoading, "loading"}, {fLoading, "stale"}, {fFast, "fast"}, {fPubSub, "pubsub"}, {fNoAuth, "no_auth"},
+	{fNoMulti, "no_multi"},
 }
 
 // command is everything that is known of one command.
@@ -59,6 +62,8 @@ type command struct {
 	channels func(args [][]byte) [][]byte
 	// local answers without the node. It writes one reply to c.w.
 	local func(c *conn, args [][]byte)
+	// run does all itself, the answer too. It returns false if the connection is over.
+	run func(c *conn, args [][]byte) bool
 }
 
 // request is a command on its way from arguments to bytes.
@@ -74,6 +79,9 @@ type request struct {
 	// done is a complete answer, if parsing found that nothing needs to be asked.
 	done  func(w *wire.Writer)
 	inner []byte // room for ONCE
+	// told writes the result in place of the command that was sent.
+	told  *command
+	parts []part // of EXEC
 }
 
 // fullName is client|setname for a subcommand.
@@ -90,7 +98,7 @@ func (c *command) fits(n int) bool {
 }
 
 // container tells whether c only groups subcommands.
-func (c *command) container() bool { return c.parse == nil && c.local == nil }
+func (c *command) container() bool { return c.parse == nil && c.local == nil && c.run == nil }
 
 // table finds commands by name.
 type table struct {
@@ -100,7 +108,10 @@ type table struct {
 
 func newTable() *table {
 	t := &table{byName: make(map[string]*command)}
-	for _, group := range [][]command{connectionCommands(), clientCommands(), stringCommands(), genericCommands(), sessionCommands(), aclCommands(), slowCommands(), nodeCommands(), clusterCommands(), pubsubCommands(), serverCommands(), raftCommands()} {
+	for _, group := range [][]command{
+		stringCommands(), valueCommands(), genericCommands(), deadlineCommands(), bitCommands(), multiCommands(), sessionCommands(),
+		connectionCommands(), clientCommands(), aclCommands(), slowCommands(), nodeCommands(), clusterCommands(), pubsubCommands(), serverCommands(), raftCommands(),
+	} {
 		for i := range group {
 			c := &group[i]
 			for _, sub := range c.subs {
@@ -208,5 +219,4 @@ func clip(b []byte, n int) string { return string(b[:min(n, len(b))]) }
 const (
 	errSyntax  = "ERR syntax error"
 	errInteger = "ERR value is not an integer or out of range"
-	errExpire  = "ERR invalid expire time in 'set' command"
 )

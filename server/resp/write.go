@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"time"
@@ -90,13 +91,32 @@ func (c *conn) tell(w *wire.Writer, s *slot) bool {
 			return false
 		}
 		w.BulkEnd()
-	case s.cmd.tell != nil && res.Kind != statemachine.ResultError:
-		s.cmd.tell(c.srv, w, res, s)
 	default:
-		tellResult(w, res)
+		tellOne(c.srv, w, s.cmd, res, s)
 	}
 	return true
 }
+
+// tellOne writes the result of one command.
+func tellOne(srv *Server, w *wire.Writer, cmd *command, res statemachine.Result, s *slot) {
+	switch {
+	case res.Kind == statemachine.ResultError:
+		// The state machine has one operation for many commands.
+		if text, named := bytes.CutPrefix(res.Bytes, []byte(errExpireIn)); named {
+			_, text, _ = bytes.Cut(text, []byte("'"))
+			w.Error(errExpireIn + cmd.fullName() + "'" + string(text))
+			return
+		}
+		w.Error(string(res.Bytes))
+	case cmd.tell != nil:
+		cmd.tell(srv, w, res, s)
+	default:
+		tellResult(w, res)
+	}
+}
+
+// errExpireIn is what the error of a wrong deadline starts with; the name of the command follows.
+const errExpireIn = "ERR invalid expire time in '"
 
 // tellResult writes a result as it is.
 func tellResult(w *wire.Writer, r statemachine.Result) {
