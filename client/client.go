@@ -94,6 +94,8 @@ type Client struct {
 	cluster string // UUID of the cluster that was found first
 	idle    []*session
 	closed  bool
+
+	http httpSide
 }
 
 // New makes a Client. It connects with the first call.
@@ -112,6 +114,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, dialing: make(chan struct{}, 1), places: make(chan struct{}, cfg.Sessions)}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.initHTTP()
 	return c, nil
 }
 
@@ -157,6 +160,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	<-c.dialing
 	c.all.Wait()
+	c.http.client.CloseIdleConnections()
 	return nil
 }
 
@@ -384,27 +388,35 @@ func (r *retries) again(ctx context.Context, settled bool) bool {
 
 // read sends a request that changes nothing until it is answered.
 func (c *Client) read(ctx context.Context, op string, req []byte) (resp.Value, error) {
+	return c.readWith(ctx, op, func(ctx context.Context) (resp.Value, *link, error) {
+		v, _, l, err := c.ask(ctx, req)
+		return v, l, err
+	})
+}
+
+// readWith sends what changes nothing until it is answered. An error reply is an error of send.
+func (c *Client) readWith(ctx context.Context, op string, send func(context.Context) (resp.Value, *link, error)) (resp.Value, error) {
 	ctx, done := c.bound(ctx)
 	defer done()
 	var last error
 	tries := c.retry()
 	for {
-		v, _, l, err := c.attempt(ctx, req)
+		v, l, err := send(ctx)
 		if err == nil {
-			if v.Kind != resp.KindError {
-				return v, nil
-			}
-			e := &ReplyError{v.Text()}
+			return v, nil
+		}
+		var e *ReplyError
+		if isDenied(err) {
+			return v, fmt.Errorf("%s: %w", op, err)
+		}
+		if errors.As(err, &e) {
 			switch judge(e) {
 			case elsewhere:
 				c.leave(l)
 			case again, unclear:
-			default: // denied, too
+			default:
 				return v, fmt.Errorf("%s: %w", op, e)
 			}
-			err = e
-		} else if isDenied(err) {
-			return v, fmt.Errorf("%s: %w", op, err)
 		}
 		if ctx.Err() != nil {
 			return v, ended(ctx, op, ErrNotApplied, last, err).ofRead()

@@ -61,9 +61,20 @@ func (c *Client) release(s *session, clean bool) {
 	<-c.places
 }
 
-// write runs a write exactly once: it is sent with the same session and number
-// until an answer settles it. The error is of one of the kinds in errors.go.
+// write runs a write exactly once.
 func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Value, error) {
+	return c.writeWith(ctx, op, func(ctx context.Context, s *session, seq uint64) (resp.Value, bool, *link, error) {
+		return c.ask(ctx, s.once(seq, args))
+	})
+}
+
+// writer sends a write once, as a number of a session. An error reply is an
+// error. sent: it may have reached a server.
+type writer func(ctx context.Context, s *session, seq uint64) (v resp.Value, sent bool, l *link, err error)
+
+// writeWith runs a write exactly once: it is sent with the same session and number
+// until an answer settles it. The error is of one of the kinds in errors.go.
+func (c *Client) writeWith(ctx context.Context, op string, send writer) (resp.Value, error) {
 	ctx, done := c.bound(ctx)
 	defer done()
 	s, err := c.acquire(ctx)
@@ -77,7 +88,7 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 
 	tries := c.retry()
 	for {
-		v, sent, l, err := c.step(ctx, s, args)
+		v, sent, l, err := c.step(ctx, s, send)
 		var e *ReplyError
 		switch {
 		case err == nil:
@@ -140,7 +151,7 @@ func (c *Client) write(ctx context.Context, op string, args ...[]byte) (resp.Val
 
 // step makes one attempt: it brings the session in order, then sends the write. An
 // error reply is an error. sent is about the write alone.
-func (c *Client) step(ctx context.Context, s *session, args [][]byte) (v resp.Value, sent bool, l *link, err error) {
+func (c *Client) step(ctx context.Context, s *session, send writer) (v resp.Value, sent bool, l *link, err error) {
 	if s.id == 0 {
 		if v, _, l, err = c.ask(ctx, resp.AppendRequest(nil, "SESSION", "OPEN")); err != nil {
 			return v, false, l, notSent(err)
@@ -156,7 +167,7 @@ func (c *Client) step(ctx context.Context, s *session, args [][]byte) (v resp.Va
 		}
 		s.last, s.doubt = uint64(v.Int), false
 	}
-	return c.ask(ctx, s.once(s.last+1, args))
+	return send(ctx, s, s.last+1)
 }
 
 // notSent keeps what went wrong with the session from being taken for the fate of

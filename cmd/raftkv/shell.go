@@ -25,12 +25,18 @@ const shellHelp = `put KEY VALUE [NX|XX] [PX ms|EX s|KEEPTTL]   set a key
 append KEY VALUE                append to a key
 get KEY                         print a key
 del KEY...                      delete keys
+cas KEY OLD NEW                 set a key if it holds OLD
+incr KEY [DELTA]                add to a number
+txn WORD...                     several operations at one moment: raftkv txn --help
+scan [PREFIX]                   list keys
+watch [PREFIX]                  print changes until Ctrl-C
+expire KEY SECONDS              let a key live so long
 status                          every node
 member list|add|promote|remove  the members; DRYRUN behind a change only asks
 transfer [NODE]                 hand leadership over
 help, exit
 Anything else is sent as a command of the Redis protocol, such as INCRBY n 5 or SCAN 0.
-put, append, del and incr take effect exactly once. "..." knows \n and \x41, '...' only \'.`
+The writes above take effect exactly once. "..." knows \n and \x41, '...' only \'.`
 
 func newShell() *cobra.Command {
 	var f clientFlags
@@ -151,7 +157,7 @@ func historyFile() string {
 
 // words are what a line may begin with: our verbs and the server's commands.
 func (s *shell) words(ctx context.Context) []string {
-	list := []string{"put ", "append ", "get ", "del ", "status", "member list", "member add ", "member promote ", "member remove ", "transfer ", "help", "exit"}
+	list := []string{"put ", "append ", "get ", "del ", "cas ", "incr ", "txn ", "scan ", "watch ", "expire ", "status", "member list", "member add ", "member promote ", "member remove ", "transfer ", "help", "exit"}
 	if v, err := s.c.Do(ctx, "COMMAND", "LIST"); err == nil {
 		for _, e := range v.Array {
 			list = append(list, strings.ToLower(strings.ReplaceAll(e.Text(), "|", " "))+" ")
@@ -216,6 +222,39 @@ func (s *shell) line(ctx context.Context, line string) error {
 		return s.number(s.c.Delete(ctx, rest...))
 	case verb == "incr" && len(rest) == 1:
 		return s.number(s.c.Incr(ctx, rest[0], 1))
+	case (verb == "incr" || verb == "incrby") && len(rest) == 2:
+		delta, err := strconv.ParseInt(rest[1], 10, 64)
+		if err != nil {
+			return usageError(fmt.Errorf("delta %q is not an integer of 64 bits", rest[1]))
+		}
+		return s.number(s.c.Incr(ctx, rest[0], delta))
+	case verb == "cas" && len(rest) == 3:
+		if err := s.c.CompareAndSwap(ctx, rest[0], []byte(rest[1]), []byte(rest[2])); err != nil {
+			return err
+		}
+		return s.show(resp.Value{Kind: resp.KindStatus, Bytes: []byte("OK")}, "")
+	case verb == "cas":
+		return usageError(errors.New("cas takes: KEY OLD NEW"))
+	case verb == "txn":
+		return runTxn(ctx, s.c, s.out, s.output, rest)
+	case verb == "scan" && (len(rest) == 0 || len(rest) == 1 && !isNumber(rest[0])):
+		return scan(ctx, s.c, s.out, s.output, client.ScanOptions{Prefix: strings.Join(rest, "")}, false, 0)
+	case verb == "watch" && len(rest) < 2:
+		// The connection is everybody's: Redis's WATCH would mean nothing on it.
+		err := watch(ctx, s.c, s.out, s.output, client.WatchOptions{Prefix: strings.Join(rest, "")}, 0)
+		if ctx.Err() != nil {
+			return nil // Ctrl-C
+		}
+		return err
+	case verb == "expire" && len(rest) == 2:
+		n, err := strconv.ParseInt(rest[1], 10, 32)
+		if err != nil {
+			return usageError(fmt.Errorf("%q is not a number of seconds", rest[1]))
+		}
+		if err := s.c.Expire(ctx, rest[0], time.Duration(n)*time.Second); err != nil {
+			return err
+		}
+		return s.number(1, nil)
 	case verb == "get" && len(rest) == 1:
 		v, err := s.c.Get(ctx, rest[0])
 		if errors.Is(err, client.ErrNotFound) {
@@ -233,6 +272,12 @@ func (s *shell) line(ctx context.Context, line string) error {
 		return &client.ReplyError{Text: v.Text()}
 	}
 	return s.show(v, "")
+}
+
+// isNumber tells a cursor of Redis's SCAN from a prefix.
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 64)
+	return err == nil
 }
 
 // putOptions reads what may stand behind a value.

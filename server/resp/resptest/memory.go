@@ -54,6 +54,13 @@ func (m *Memory) SetStatus(change func(*node.Status)) {
 	change(&m.status)
 }
 
+// Observe makes tell hear of every change, as the state machine's Observe does.
+func (m *Memory) Observe(tell func(statemachine.Change)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.machine.Observe(tell)
+}
+
 // Status is the node as it is now.
 func (m *Memory) Status() node.Status {
 	m.mu.Lock()
