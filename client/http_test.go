@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"reflect"
@@ -14,56 +13,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/server/feed"
-	"github.com/raftkv/raftkv/server/httpapi"
-	server "github.com/raftkv/raftkv/server/resp"
+	"github.com/raftkv/raftkv/server/httpapi/apitest"
 	"github.com/raftkv/raftkv/server/resp/resptest"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
-// httpWay is the node in memory as the HTTP side sees it.
-type httpWay struct{ *resptest.Memory }
-
-func (w httpWay) Connect(s node.Sink) httpapi.Submitter { return w.Memory.Connect(s) }
-
-// both serves m over both protocols. wrap may change the listener of HTTP.
-func both(t testing.TB, m *resptest.Memory, c feed.Config, wrap func(net.Listener) net.Listener) (addr string, hub *feed.Hub) {
-	t.Helper()
-	hub = feed.New(c, 0)
-	m.Observe(hub.Observe)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.SetStatus(func(s *node.Status) { s.Members[0].HTTP = ln.Addr().String() })
-	if wrap != nil {
-		ln = wrap(ln)
-	}
-	s := httpapi.New(ln, httpapi.Config{
-		Live: func() error { return nil }, Ready: func() error { return nil }, Status: func(context.Context) (any, error) { return nil, nil },
-		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
-	})
-	s.Attach(httpapi.API{Backend: httpWay{m}, Feed: hub, Heartbeat: 10 * time.Millisecond})
-	done := make(chan error, 1)
-	go func() { done <- s.Serve() }() // ends with Shutdown below, which waits for it
-	t.Cleanup(func() {
-		hub.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		s.Shutdown(ctx)
-		<-done
-	})
-	addr, _ = resptest.Start(t, m, server.Config{})
-	return addr, hub
-}
-
 func TestTxn(t *testing.T) {
 	m := resptest.NewMemory()
-	addr, _ := both(t, m, feed.Config{}, nil)
+	addr, _ := apitest.Serve(t, m, feed.Config{}, nil)
 	c := dial(t, client.Config{Endpoints: []string{addr}})
 	ctx := t.Context()
 	bin := "k\xff"
@@ -107,7 +67,7 @@ func TestEachTxnTakesEffectOnce(t *testing.T) {
 		return rnd.IntN(n)
 	}
 	var breaks atomic.Int64
-	addr, _ := both(t, m, feed.Config{}, func(ln net.Listener) net.Listener {
+	addr, _ := apitest.Serve(t, m, feed.Config{}, func(ln net.Listener) net.Listener {
 		return &flaky{ln, func(n int) int {
 			r := roll(n)
 			if r == 0 {
@@ -177,7 +137,7 @@ func setCommand(key, value string) statemachine.Command {
 func TestWatchGoesOnOverLostConnections(t *testing.T) {
 	m := resptest.NewMemory()
 	var n, breaks atomic.Int64
-	addr, hub := both(t, m, feed.Config{}, func(ln net.Listener) net.Listener {
+	addr, hub := apitest.Serve(t, m, feed.Config{}, func(ln net.Listener) net.Listener {
 		return &flaky{ln, func(int) int {
 			if n.Add(1)%7 == 0 {
 				breaks.Add(1)
@@ -224,7 +184,7 @@ func TestWatchGoesOnOverLostConnections(t *testing.T) {
 
 func TestWatchTellsWhatHappened(t *testing.T) {
 	m := resptest.NewMemory()
-	addr, _ := both(t, m, feed.Config{}, nil)
+	addr, _ := apitest.Serve(t, m, feed.Config{}, nil)
 	c := dial(t, client.Config{Endpoints: []string{addr}})
 	apply(m,
 		statemachine.Command{Op: statemachine.OpSet, Flags: statemachine.FlagAt, Num: 4_000_000_000_000, Args: [][]byte{[]byte("k\xff"), nil}},
@@ -261,7 +221,7 @@ func TestWatchTellsWhatHappened(t *testing.T) {
 // A watch ends with the reason: changes that are gone, the context, the client, no permission.
 func TestWatchEnds(t *testing.T) {
 	m := resptest.NewMemory()
-	addr, _ := both(t, m, feed.Config{Events: 4}, nil)
+	addr, _ := apitest.Serve(t, m, feed.Config{Events: 4}, nil)
 	c := dial(t, client.Config{Endpoints: []string{addr}})
 	for range 9 {
 		apply(m, setCommand("a", "x"))

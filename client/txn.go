@@ -139,7 +139,7 @@ func (t *Txn) Commit(ctx context.Context) ([]TxnResult, error) {
 		})
 	}
 	if e, ok := errors.AsType[*ReplyError](err); ok && e.Code() == "CONDITION" {
-		return nil, fmt.Errorf("%s: %w: %w", op, ErrCondition, err)
+		return nil, fmt.Errorf("%s: %w", op, ErrCondition)
 	}
 	if err != nil {
 		return nil, err

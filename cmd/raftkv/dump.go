@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -141,7 +142,7 @@ func newLoad() *cobra.Command {
 				in = file
 			}
 			return f.stream(cmd, func(ctx context.Context, c *client.Client) error {
-				return load(ctx, c, in, size, skip, newMeter(cmd.ErrOrStderr()))
+				return loadKeys(ctx, c, in, size, skip, newMeter(cmd.ErrOrStderr()))
 			})
 		},
 	}
@@ -160,8 +161,8 @@ type loadLine struct {
 	record record
 }
 
-// load sets the keys of a file. size is that of the file, 0 if nobody knows.
-func load(ctx context.Context, c *client.Client, in io.Reader, size, skip int64, m *meter) error {
+// loadKeys sets the keys of a file. size is that of the file, 0 if nobody knows.
+func loadKeys(ctx context.Context, c *client.Client, in io.Reader, size, skip int64, m *meter) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	work := make(chan loadLine)
@@ -186,6 +187,7 @@ func load(ctx context.Context, c *client.Client, in io.Reader, size, skip int64,
 	lines := bufio.NewScanner(count)
 	lines.Buffer(nil, loadLineMax)
 	n, sent := int64(0), int64(0)
+	var wrong error // with the file: what came before it is still loaded
 read:
 	for lines.Scan() {
 		if n++; n <= skip {
@@ -194,7 +196,7 @@ read:
 		var r record
 		if b := lines.Bytes(); len(b) > 0 {
 			if err := json.Unmarshal(b, &r); err != nil {
-				cancel(fmt.Errorf("line %d: %w", n, err))
+				wrong = fmt.Errorf("line %d: %w", n, err)
 				break
 			}
 			select {
@@ -211,11 +213,11 @@ read:
 		}
 	}
 	if err := lines.Err(); err != nil {
-		cancel(fmt.Errorf("read line %d: %w", n+1, err))
+		wrong = fmt.Errorf("read line %d: %w", n+1, err)
 	}
 	close(work)
 	all.Wait()
-	if err := context.Cause(ctx); err != nil {
+	if err := cmp.Or(context.Cause(ctx), wrong); err != nil {
 		m.clear()
 		return fmt.Errorf("%w; go on with --skip %d", err, done.upTo())
 	}

@@ -78,6 +78,7 @@ var arrows = map[string][]string{
 	"server/access":           {"statemachine"},
 	"server/feed":             {"statemachine", "raft"},
 	"server/httpapi":          {"server/access", "server/feed", "node", "statemachine", "raft"},
+	"server/httpapi/apitest":  {"server/httpapi", "server/feed", "server/resp", "server/resp/resptest", "node"},
 	"sim":                     {"internal/linear", "node", "raft", "raftlog", "snapshot", "statemachine"},
 	"sim/cores":               {"raft", "raft/rafttest"},
 	"selftest":                {"internal/linear", "resp", "internal/tcpproxy"},
