@@ -14,6 +14,8 @@ type snapshots struct {
 
 	since      int // entries handed to the applier since the last freeze
 	sinceBytes int
+	due        int // the same, of the freeze that is running: what a failure leaves to be done
+	dueBytes   int
 
 	running  bool
 	thawing  bool   // told to give up
@@ -118,6 +120,7 @@ func (r *Replica) freeze() {
 	p := &r.snap
 	p.running, p.thawing, p.frozenAt = true, false, r.tick
 	p.saving, p.wanted = p.wanted, nil
+	p.due, p.dueBytes = p.since, p.sinceBytes
 	p.since, p.sinceBytes, p.lacking = 0, 0, 0
 	r.job.freeze = true
 }
@@ -130,9 +133,7 @@ func (r *Replica) onSaved(ev Saved) {
 	if ev.Err != nil {
 		p.failures++
 		p.notAt = r.tick + uint64(r.cfg.SnapshotRetryTicks)<<min(p.failures-1, 6)
-		// What it was due for is still there.
-		p.since += r.cfg.SnapshotEntries
-		p.sinceBytes += r.cfg.SnapshotBytes
+		p.since, p.sinceBytes = p.since+p.due, p.sinceBytes+p.dueBytes
 		r.job.thaw = true // if the file failed, the view is still frozen
 		r.metrics.SnapshotErrors.Add(1)
 		r.log.Error("a snapshot could not be saved; it will be tried again", "failures", p.failures, "error", ev.Err)

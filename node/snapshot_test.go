@@ -200,3 +200,32 @@ func TestJumpedWriteIsUnknown(t *testing.T) {
 	k.want("unknown")
 	c.wantAll(strings.Join(n.m.list, ","))
 }
+
+// A snapshot that was due because the log neared its bound is tried again after
+// a failure: with a full log no entry comes any more that would make another one
+// due. (Found by the simulator.)
+func TestFailedSaveOfAFullLogIsTriedAgain(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *Config) {
+		cfg.SnapshotEntries, cfg.SnapshotBytes = 0, 0
+		cfg.Raft.MaxRetainedBytes = 2000
+	})
+	h := c.elect(1)
+	h.badSave = true
+	h.client().submitMany(40, "x")
+	c.tick(15)
+	if h.saving == nil {
+		t.Fatal("no snapshot was begun")
+	}
+	h.saving = nil
+	h.r.Handle(Saved{Err: errors.New("disk full")})
+	c.settle()
+	h.badSave = false
+	c.tick(60)
+	if h.metrics.Snapshots.Load() == 0 {
+		t.Error("the snapshot was not tried again")
+	}
+	k := h.client()
+	k.submit("y")
+	c.tick(5)
+	k.want("ok y")
+}
