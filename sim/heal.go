@@ -57,6 +57,7 @@ func (w *world) heal() {
 			h.resume()
 		}
 	}
+	w.calmDown()
 	w.mend()
 	for _, h := range w.hosts {
 		if h.up && h.space != (node.Space{}) {
@@ -66,6 +67,13 @@ func (w *world) heal() {
 			h.start()
 		}
 	}
+}
+
+// calmDown makes clients slower and slower: with tiny windows a new node may not
+// catch up with a cluster that is busy.
+func (w *world) calmDown() {
+	w.plan.think = min(2*w.plan.think, 2*time.Second)
+	w.after(10*time.Second, w.calmDown)
 }
 
 // patience is how long a healed cluster may take: a node whose disk was slow

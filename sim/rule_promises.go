@@ -96,6 +96,14 @@ func promisesBeforeDisk(w *world) *rule {
 			if s.Term != m.Term || s.Vote != h.id {
 				r.broken(w, "leads on a disk with term %d, vote %v: %v", s.Term, s.Vote, *m)
 			}
+			// It may step down in the turn in which it says so: then step comes too late.
+			if g := logs[m.Term]; g != nil && g.id == h.id {
+				for i := range m.Entries {
+					if m.Entries[i].Index == g.last()+1 {
+						g.log = append(g.log, m.Entries[i].EntryID)
+					}
+				}
+			}
 		case raft.MsgAppendReply:
 			if m.Reject && m.Match == 0 && m.Have == 0 && m.Round == 0 {
 				return // a refusal promises nothing
