@@ -110,6 +110,9 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		t.Fatal("found no value to damage")
 	}
 	ends(t, victim, 65, "entry")
+	if log := victim.Tail(3); !strings.Contains(log, "replace this one: raftkv member remove "+victim.Name) {
+		t.Errorf("the log does not say what to do:\n%s", log)
+	}
 }
 
 // An HTTP request on the client port is closed, garbage on the peer port too; the node goes on.

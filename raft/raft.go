@@ -69,7 +69,8 @@ type owedVote struct {
 const maxAnswers = 2 * maxMembers
 
 // New makes a core from what the disk holds. It refuses a configuration that is
-// out of bounds, a log that does not hang together, and a fenced sole voter.
+// out of bounds, a log that does not hang together, and a sole voter that is
+// fenced (ErrFenced) or has no state (ErrNoState).
 func New(cfg Config, d Durable) (*Raft, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -109,6 +110,9 @@ func New(cfg Config, d Durable) (*Raft, error) {
 	if c := r.config(); r.fence != FenceNone && c.IsVoter(cfg.ID) && len(c.Voters()) == 1 {
 		return nil, ErrFenced
 	}
+	if c := r.config(); r.refetch && c.IsVoter(cfg.ID) && len(c.Voters()) == 1 {
+		return nil, fmt.Errorf("the log starts at entry %d and no snapshot reaches %d: %w", r.log.base.Index+1, r.stateFrom, ErrNoState)
+	}
 	r.follow.matched = r.commit
 	r.resetTimer()
 	r.softSent = Soft{Role: r.role, Term: r.term, Leader: r.leader}
@@ -118,6 +122,10 @@ func New(cfg Config, d Durable) (*Raft, error) {
 // ErrFenced means that the disk of the only voter may have forgotten a write:
 // nobody can tell what. Restore it from a backup.
 var ErrFenced = errors.New("the disk of the only voter may have forgotten a write")
+
+// ErrNoState means that the only voter has a log without the state that it starts
+// from, and nobody to fetch it from. Restore it from a backup.
+var ErrNoState = errors.New("the only voter has lost its state")
 
 // adoptSnapshot fits the newest complete snapshot and the log of a starting
 // node together. The log is dropped only if it ends before the snapshot or

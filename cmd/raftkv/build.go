@@ -221,12 +221,12 @@ func (d *daemon) openNode() error {
 	dir := d.cfg.Node.DataDir
 	store, err := raftlog.Open(filepath.Join(dir, logDir), raftlog.Options{LockTimeout: d.cfg.Disk.OpenTimeout, Logger: d.log})
 	if err != nil {
-		return exitWith(logCode(err), err)
+		return d.logFault(err)
 	}
 	d.store = store
 	durable, err := store.Load()
 	if err != nil {
-		return exitWith(logCode(err), err)
+		return d.logFault(err)
 	}
 	if durable.Refetch, err = d.divergedAt(); err != nil {
 		return err
@@ -248,6 +248,8 @@ func (d *daemon) openNode() error {
 	})
 	if errors.Is(err, raft.ErrFenced) {
 		return exitWith(exitDamaged, fmt.Errorf("%w: restore the data directory from a backup, or go on with what is there: raftkv data lift-fence --dir %s", err, dir))
+	} else if errors.Is(err, raft.ErrNoState) {
+		return exitWith(exitDamaged, fmt.Errorf("%w: its snapshot is missing or damaged in %s: restore the data directory from a backup", err, filepath.Join(dir, snapshotDir)))
 	} else if errors.Is(err, snapshot.ErrDamaged) {
 		return exitWith(exitDamaged, err)
 	} else if err != nil {
@@ -259,6 +261,16 @@ func (d *daemon) openNode() error {
 		Cluster: d.id.Cluster(), Node: d.id.Node(), ID: d.id.ID(), Name: d.cfg.Node.Name,
 		Boot: nc.Raft.Boot, MinLevel: 1, MaxLevel: machine.Level(),
 	}, d.node)
+}
+
+// logFault gives an error of the log its code, and says what to do about damage.
+func (d *daemon) logFault(err error) error {
+	code := logCode(err)
+	if errors.Is(err, raftlog.ErrCorrupt) {
+		err = fmt.Errorf("%w: nothing was changed; where most other nodes are well, replace this one: raftkv member remove %s on one of them, empty %s, start this node, "+
+			"raftkv member add and promote it; if it is alone, restore a backup (raftkv data check %s tells more)", err, d.cfg.Node.Name, d.cfg.Node.DataDir, d.cfg.Node.DataDir)
+	}
+	return exitWith(code, err)
 }
 
 func logCode(err error) exitCode {
