@@ -87,6 +87,7 @@ var arrows = map[string][]string{
 	"internal/archtest":       {},
 	"internal/identity":       {"raft", "internal/smallfile"},
 	"internal/load":           {"resp"},
+	"internal/mutants":        {},
 	"internal/smallfile":      {},
 	"internal/testcert":       {},
 	"internal/linear":         {},

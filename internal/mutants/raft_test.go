@@ -1,0 +1,58 @@
+package mutants
+
+// Benches of the core.
+const (
+	scenarios = "raft TestScenarios"
+	paper     = "raft TestPaper"
+	cores     = "sim/cores TestCores"
+	search    = "sim/search TestSmall"
+)
+
+// Each of them was a bug in somebody's Raft, or is one line away from it.
+var raftMutants = []mutant{
+	{"vote before it is durable", "a granted vote leaves when it is durable", "raft/election.go", []edit{{"o.to != None && r.w.durable.term == r.term && r.w.durable.vote == o.to", "o.to != None"}}, []string{scenarios, cores}},
+	{"vote request before it is durable", "a vote request leaves when the own vote is durable", "raft/election.go", []edit{{"d.term != r.term || d.vote != r.cfg.ID || r.w.stable != r.log.last().Index", "d.term > r.term || r.w.stable != r.log.last().Index"}}, []string{scenarios, cores}},
+	{"vote request for a log that is not on the disk", "a vote request leaves when the whole log is durable", "raft/election.go", []edit{{" || r.w.stable != r.log.last().Index", ""}}, []string{scenarios}},
+	{"acknowledgement of what is only in memory", "an acknowledgement says min(matched, stable)", "raft/follower.go", []edit{{"match := min(f.matched, r.w.stable)", "match := f.matched"}}, []string{scenarios, cores}},
+	{"acknowledgement before the term is durable", "an acknowledgement leaves when the term is durable", "raft/follower.go", []edit{{" || r.w.durable.term != r.term || !f.owed", " || !f.owed"}}, []string{scenarios, cores}},
+	{"the leader counts what it has not written", "the leader's own match is what is stable", "raft/leader.go", []edit{{"match = append(match, r.w.stable)", "match = append(match, r.log.last().Index)"}}, []string{scenarios, cores}},
+	{"an old term's entry is committed by counting", "paper 5.4.2, figure 8", "raft/leader.go", []edit{{"!ok || c <= r.commit || t != r.term", "!ok || c <= r.commit || t > r.term"}}, []string{scenarios, paper, cores}},
+	{"minority commits", "paper 5.3: a majority commits", "raft/quorum.go", []edit{{"match[len(match)-quorum(len(match))]", "match[len(match)-quorum(len(match))+len(match)/2]"}}, []string{scenarios, paper, cores}},
+	{"read index without the no-op", "thesis 6.4: no reads before the own no-op is committed", "raft/reads.go", []edit{{"max(r.commit, r.lead.noop)", "r.commit"}}, []string{scenarios, paper, cores}},
+	{"a read joins a round that was opened before it came", "a read is confirmed by a round opened after it", "raft/reads.go", []edit{{"read{id: id, index: index}", "read{id: id, index: index, round: r.lead.round}"}}, []string{scenarios, cores}},
+	{"a read is answered without a round", "a read is confirmed by a round opened after it", "raft/reads.go", []edit{{"l.reads[n].round != 0 && l.reads[n].round <= l.confirmed", "l.reads[n].round <= l.confirmed+1"}}, []string{scenarios, paper}},
+	{"truncation does not cut back writes in flight", "a truncation cuts back what writes in flight prove", "raft/writes.go", []edit{{"w.flight[k].last = min(w.flight[k].last, i-1)", "_ = k"}}, []string{scenarios, cores}},
+	{"truncation does not cut back stable", "a truncation cuts back stable", "raft/writes.go", []edit{{"w.stable = min(w.stable, i-1)", ""}}, []string{scenarios, paper, cores}},
+	{"truncation does not cut back what was handed to the disk", "a truncation cuts back what was handed over", "raft/writes.go", []edit{{"w.handed = min(w.handed, i-1)", ""}}, []string{scenarios, paper, cores}},
+	{"configuration is not rolled back", "thesis 4.1: a truncation rolls the configuration back", "raft/follower.go", []edit{{"r.dropConfigs(i)", ""}}, []string{scenarios, cores}},
+	{"vote for an older log", "paper 5.4.1", "raft/election.go", []edit{{"granted := (r.vote == None || r.vote == m.From) && r.fence == FenceNone && !m.Last.olderThan(r.log.last())", "granted := (r.vote == None || r.vote == m.From) && r.fence == FenceNone"}}, []string{paper}},
+	{"second vote in a term", "paper 5.2: one vote a term", "raft/election.go", []edit{{"granted := (r.vote == None || r.vote == m.From) &&", "granted := true &&"}}, []string{scenarios, paper, cores}},
+	{"vote survives a new term", "paper 5.2: one vote a term", "raft/raft.go", []edit{{"r.term, r.vote = term, None", "r.term = term"}}, []string{scenarios, paper, cores}},
+	{"log compared by length only", "paper 5.4.1", "raft/types.go", []edit{{"	if e.Term != o.Term {\n		return e.Term < o.Term\n	}\n", ""}}, []string{paper}},
+	{"matched survives a new term", "what was matched belongs to one term", "raft/raft.go", []edit{{"r.follow = follow{matched: r.commit}\n	r.fastBid = 0", "r.fastBid = 0"}}, []string{scenarios, cores}},
+	{"follower commits beyond what it matched", "paper figure 2: min(leaderCommit, last new entry)", "raft/follower.go", []edit{{"r.commit = max(r.commit, min(leaderCommit, f.matched))", "r.commit = max(r.commit, min(leaderCommit, r.log.last().Index))"}}, []string{paper, cores}},
+	{"entries are appended without a look at prev", "paper 5.3: log matching", "raft/follower.go", []edit{{"	if !r.log.has(prev) {", "	if prev.Index > r.log.last().Index {"}}, []string{scenarios, paper, cores}},
+	{"append cuts the log though nothing conflicts", "paper 5.3: only a conflict truncates", "raft/follower.go", []edit{{"		if !r.log.has(e.EntryID) {\n			r.replaceFrom", "		if true {\n			r.replaceFrom"}}, []string{scenarios, paper, cores}},
+	{"pre-vote without stickiness", "thesis 9.6", "raft/election.go", []edit{{"m.Term > r.term && !r.sticky() &&", "m.Term > r.term &&"}}, []string{scenarios, paper}},
+	{"vote request disturbs who hears a leader", "thesis 4.2.3: stickiness", "raft/raft.go", []edit{{"m.Term > r.term && r.sticky() && !m.Transfer", "false"}}, []string{scenarios, paper}},
+	{"no check-quorum", "thesis 6.2: check-quorum", "raft/leader.go", []edit{{"case !r.reachesQuorum():", "case false:"}}, []string{scenarios}},
+	{"two changes at a time", "thesis 4.1: one change at a time", "raft/membership.go", []edit{{"r.configs[len(r.configs)-1].index > r.commit {", "false {"}}, []string{scenarios, cores}},
+	{"change before the own term commits", "correction of 2015: an own entry is committed first", "raft/membership.go", []edit{{"t, _ := r.log.term(r.commit); t != r.term {", "t, _ := r.log.term(r.commit); t > r.term {"}}, []string{scenarios}},
+	{"a leader outside the configuration counts itself", "thesis 4.2.2", "raft/leader.go", []edit{{"	match := few[:0]\n", "	match := few[:0]\n	if !r.config().IsVoter(r.cfg.ID) {\n		match = append(match, r.w.stable)\n	}\n"}}, []string{scenarios, cores}},
+	{"echo of an old leader's round counts", "a round belongs to its leader", "raft/leader.go", []edit{{"	if m.Round <= r.lead.round {\n		w.round = max(w.round, m.Round)\n	}", "	w.round = max(w.round, r.lead.round)"}}, []string{scenarios, paper}},
+	{"a fenced node votes", "the fence: no vote", "raft/election.go", []edit{{"(r.vote == None || r.vote == m.From) && r.fence == FenceNone &&", "(r.vote == None || r.vote == m.From) &&"}}, []string{scenarios}},
+	{"the fence lifts at the own last index", "the fence lifts where a leader's log ended", "raft/raft.go", []edit{{"r.fenceEnd > 0 && min(r.follow.matched, r.w.stable) >= r.fenceEnd", "r.fenceEnd > 0 && r.w.stable >= r.log.last().Index"}}, []string{scenarios}},
+	{"an offer below what is committed is installed", "a snapshot never takes the state back", "raft/follower.go", []edit{{"	return s.Last.Index > r.commit\n", "	return true\n"}}, []string{scenarios}},
+	{"a reset keeps what writes in flight prove", "a truncation cuts back what writes in flight prove", "raft/follower.go", []edit{{"	r.w.cut(1)\n	r.w.base, r.w.reset = s.Last, true\n	r.configs", "	r.w.base, r.w.reset = s.Last, true\n	r.configs"}}, []string{scenarios}},
+	{"compaction before the disk is there", "snapshot and log cover everything", "raft/membership.go", []edit{{"r.w.stable < c.meta.Last.Index || r.applied", "r.applied"}}, []string{scenarios}},
+	{"a lost batch is not looked for", "liveness: heartbeats probe", "raft/leader.go", []edit{{"if len(out) == n && (due || w.probe && !w.asked) {", "if len(out) == n && w.sentRound < l.round {"}}, []string{scenarios}},
+	{"a rejected guess is repeated", "paper 5.3: next goes back", "raft/leader.go", []edit{{"	w.restart(r.log.agreeing(hint).Index + 1)", "	w.restart(m.Prev.Index + 1)"}}, []string{scenarios, paper}},
+	{"who needs a snapshot is never offered one", "paper 7: who is behind the log gets a snapshot", "raft/leader.go", []edit{{"	if hint.Index < r.log.base.Index {", "	if false {"}}, []string{scenarios}},
+	{"an offer answers each reply", "liveness: no endless exchange", "raft/leader.go", []edit{{"w.probe = w.next <= r.log.base.Index", "w.probe = false"}}, []string{scenarios}},
+	{"no appends for who lacks its snapshot", "liveness: a node without a state still takes entries", "raft/leader.go", []edit{{"	if w.next <= r.log.base.Index {\n		if !w.probe {", "	if w.next <= r.log.base.Index || w.refetch {\n		if !w.probe {"}}, []string{scenarios}},
+	{"a hung disk keeps the lead", "hung disk: the leader steps down", "raft/leader.go", []edit{{"case r.diskHangs():", "case false:"}}, []string{scenarios}},
+	{"a hung disk stands again", "hung disk: no bid until the write ends", "raft/election.go", []edit{{"!r.refetch && r.hung == 0 &&", "!r.refetch &&"}}, []string{scenarios}},
+	{"TimeoutNow before the heir has all", "thesis 3.10: the heir has the whole log", "raft/leader.go", []edit{{"w != nil && w.match == r.log.last().Index {", "w != nil {"}}, []string{scenarios}},
+	{"a learner's vote counts", "thesis 4.2.1: learners do not vote", "raft/election.go", []edit{{"	if r.config().IsVoter(id) && !slices", "	if !slices"}}, []string{paper}},
+	{"leadership from answers of an older request", "only granted votes count", "raft/election.go", []edit{{"r.role != Candidate || !r.election.asked || !m.Granted", "r.role != Candidate || !r.election.asked"}}, []string{paper}},
+}
