@@ -109,6 +109,16 @@ func same[T any](t *testing.T, what string, got, want T) {
 	}
 }
 
+// "Leader Append-Only: a leader never overwrites or deletes entries in its log" (5.3):
+// it takes no append of its own term, which none but a faulty node sends.
+func TestPaper53LeaderTakesNoAppend(t *testing.T) {
+	c := core(t, 3, 1, 1).lead()
+	before := c.terms()
+	c.get(raft.Message{Kind: raft.MsgAppend, Term: c.Term(), Prev: raft.EntryID{Term: 1, Index: 1}, Entries: log(2, c.Term(), c.Term())})
+	same(t, "role", c.Role(), raft.Leader)
+	same(t, "log", c.terms(), before)
+}
+
 func id(t raft.Term, i raft.Index) raft.EntryID { return raft.EntryID{Term: t, Index: i} }
 
 // "If one server's current term is smaller than the other's, then it updates its

@@ -11,17 +11,17 @@ const (
 // Each of them was a bug in somebody's Raft, or is one line away from it.
 var raftMutants = []mutant{
 	{"vote before it is durable", "a granted vote leaves when it is durable", "raft/election.go", []edit{{"o.to != None && r.w.durable.term == r.term && r.w.durable.vote == o.to", "o.to != None"}}, []string{scenarios, cores}},
-	{"vote request before it is durable", "a vote request leaves when the own vote is durable", "raft/election.go", []edit{{"d.term != r.term || d.vote != r.cfg.ID || r.w.stable != r.log.last().Index", "d.term > r.term || r.w.stable != r.log.last().Index"}}, []string{scenarios, cores}},
+	{"vote request before it is durable", "a vote request leaves when the own vote is durable", "raft/election.go", []edit{{"d.term != r.term || d.vote != r.cfg.ID || r.w.stable != r.log.last().Index", "d.term > r.term || r.w.stable != r.log.last().Index"}}, []string{search, scenarios, cores}},
 	{"vote request for a log that is not on the disk", "a vote request leaves when the whole log is durable", "raft/election.go", []edit{{" || r.w.stable != r.log.last().Index", ""}}, []string{scenarios}},
 	{"acknowledgement of what is only in memory", "an acknowledgement says min(matched, stable)", "raft/follower.go", []edit{{"match := min(f.matched, r.w.stable)", "match := f.matched"}}, []string{scenarios, cores}},
 	{"acknowledgement before the term is durable", "an acknowledgement leaves when the term is durable", "raft/follower.go", []edit{{" || r.w.durable.term != r.term || !f.owed", " || !f.owed"}}, []string{scenarios, cores}},
 	{"the leader counts what it has not written", "the leader's own match is what is stable", "raft/leader.go", []edit{{"match = append(match, r.w.stable)", "match = append(match, r.log.last().Index)"}}, []string{scenarios, cores}},
-	{"an old term's entry is committed by counting", "paper 5.4.2, figure 8", "raft/leader.go", []edit{{"!ok || c <= r.commit || t != r.term", "!ok || c <= r.commit || t > r.term"}}, []string{scenarios, paper, cores}},
+	{"an old term's entry is committed by counting", "paper 5.4.2, figure 8", "raft/leader.go", []edit{{"!ok || c <= r.commit || t != r.term", "!ok || c <= r.commit || t > r.term"}}, []string{search, scenarios, paper, cores}},
 	{"minority commits", "paper 5.3: a majority commits", "raft/quorum.go", []edit{{"match[len(match)-quorum(len(match))]", "match[len(match)-quorum(len(match))+len(match)/2]"}}, []string{scenarios, paper, cores}},
 	{"read index without the no-op", "thesis 6.4: no reads before the own no-op is committed", "raft/reads.go", []edit{{"max(r.commit, r.lead.noop)", "r.commit"}}, []string{scenarios, paper, cores}},
 	{"a read joins a round that was opened before it came", "a read is confirmed by a round opened after it", "raft/reads.go", []edit{{"read{id: id, index: index}", "read{id: id, index: index, round: r.lead.round}"}}, []string{scenarios, cores}},
 	{"a read is answered without a round", "a read is confirmed by a round opened after it", "raft/reads.go", []edit{{"l.reads[n].round != 0 && l.reads[n].round <= l.confirmed", "l.reads[n].round <= l.confirmed+1"}}, []string{scenarios, paper}},
-	{"truncation does not cut back writes in flight", "a truncation cuts back what writes in flight prove", "raft/writes.go", []edit{{"w.flight[k].last = min(w.flight[k].last, i-1)", "_ = k"}}, []string{scenarios, cores}},
+	{"truncation does not cut back writes in flight", "a truncation cuts back what writes in flight prove", "raft/writes.go", []edit{{"w.flight[k].last = min(w.flight[k].last, i-1)", "_ = k"}}, []string{search, scenarios, cores}},
 	{"truncation does not cut back stable", "a truncation cuts back stable", "raft/writes.go", []edit{{"w.stable = min(w.stable, i-1)", ""}}, []string{scenarios, paper, cores}},
 	{"truncation does not cut back what was handed to the disk", "a truncation cuts back what was handed over", "raft/writes.go", []edit{{"w.handed = min(w.handed, i-1)", ""}}, []string{scenarios, paper, cores}},
 	{"configuration is not rolled back", "thesis 4.1: a truncation rolls the configuration back", "raft/follower.go", []edit{{"r.dropConfigs(i)", ""}}, []string{scenarios, cores}},
@@ -55,4 +55,41 @@ var raftMutants = []mutant{
 	{"TimeoutNow before the heir has all", "thesis 3.10: the heir has the whole log", "raft/leader.go", []edit{{"w != nil && w.match == r.log.last().Index {", "w != nil {"}}, []string{scenarios}},
 	{"a learner's vote counts", "thesis 4.2.1: learners do not vote", "raft/election.go", []edit{{"	if r.config().IsVoter(id) && !slices", "	if !slices"}}, []string{paper}},
 	{"leadership from answers of an older request", "only granted votes count", "raft/election.go", []edit{{"r.role != Candidate || !r.election.asked || !m.Granted", "r.role != Candidate || !r.election.asked"}}, []string{paper}},
+	{"the own vote counts before it is durable", "lead and stand when the disk knows the term and the own vote", "raft/election.go", []edit{
+		{"	r.fenceEnd, r.fastBid = 0, 0\n	r.resetTimer()\n}", "	r.fenceEnd, r.fastBid = 0, 0\n	r.resetTimer()\n	r.election.asked, r.election.due, r.election.last = true, true, r.log.last()\n	r.countSelf()\n}"},
+	}, []string{search, scenarios}},
+	{"leads before its own term is durable", "leadership begins when the disk knows (term, self)", "raft/election.go", []edit{
+		{"r.role != Candidate || !r.election.asked || !m.Granted", "r.role != Candidate || !m.Granted"},
+		{"	r.fenceEnd, r.fastBid = 0, 0\n	r.resetTimer()\n}", "	r.fenceEnd, r.fastBid = 0, 0\n	r.resetTimer()\n	r.election.due, r.election.last = true, r.log.last()\n	r.countSelf()\n}"},
+	}, []string{search, scenarios}},
+	{"a conflict hint that says nothing of terms", "paper 5.3: the hint skips whole terms", "raft/follower.go", []edit{
+		{"f.hint = r.log.agreeing(m.Prev)", "f.hint = EntryID{m.Prev.Term, min(m.Prev.Index-1, r.log.last().Index)}"},
+	}, []string{scenarios}},
+	{"an installed snapshot drops what was acknowledged", "Installed keeps the log behind the snapshot", "raft/follower.go", []edit{
+		{"	if r.log.has(s.Last) {\n		return r.installedBelow(s)\n	}\n	r.log", "	r.log"},
+	}, []string{search, scenarios}},
+	{"commit hint above what the disk holds", "Commit never lies beyond what the disk holds", "raft/writes.go", []edit{
+		{"Commit: min(r.commit, w.handed)", "Commit: r.commit"},
+	}, []string{cores}},
+	{"a rejection of what was never asked is believed", "only a reject of what was asked last counts", "raft/leader.go", []edit{
+		{"if m.Prev.Index <= w.match || w.probe && m.Prev.Index != w.next-1 {", "if false {"},
+	}, []string{scenarios}},
+	{"a leader cuts its own log for a message of its term", "paper 5.3: a leader only appends", "raft/follower.go", []edit{
+		{"r.role == Leader || r.leader != None && r.leader != m.From", "r.leader != None && r.leader != m.From && false"},
+	}, []string{paper}},
+	{"the term of a vote request is not taken over", "paper 5.1: who hears a newer term enters it", "raft/raft.go", []edit{
+		{"	if m.Term > r.term {\n		r.becomeFollower(m.Term, None,", "	if m.Term > r.term && m.Kind != MsgVote {\n		r.becomeFollower(m.Term, None,"},
+	}, []string{paper, scenarios}},
+	{"reads survive the loss of leadership", "a read of a deposed leader is lost, aloud", "raft/raft.go", []edit{
+		{"	if r.role == Leader {\n		r.dropReads()\n", "	if r.role == Leader {\n"},
+	}, []string{scenarios}},
+	{"log time goes back", "Entry.Time never goes back", "raft/raft.go", []edit{
+		{"Time: max(now, r.log.lastTime())", "Time: now"},
+	}, []string{cores}},
+	{"a command is taken during a transfer", "a transfer pauses proposals", "raft/raft.go", []edit{
+		{"	case r.lead.transfer != None:\n		return ErrTransfer\n	case r.shortOfSpace", "	case r.shortOfSpace"},
+	}, []string{scenarios}},
+	{"a removed member comes back", "a removed id is never let in again", "raft/membership.go", []edit{
+		{"case m != nil && c.WasRemoved(id):", "case false:"},
+	}, []string{scenarios}},
 }

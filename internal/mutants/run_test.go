@@ -38,6 +38,14 @@ var rooms = []struct {
 	mutants []mutant
 }{
 	{"raft", raftMutants},
+	{"raftlog", raftlogMutants},
+	{"smallfile", smallfileMutants},
+	{"snapshot", snapshotMutants},
+	{"statemachine", stateMutants},
+	{"node", nodeMutants},
+	{"transport", transportMutants},
+	{"identity", identityMutants},
+	{"resp", respMutants},
 }
 
 const root = "../.."

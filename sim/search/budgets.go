@@ -44,6 +44,24 @@ const (
 		snapshot 2
 		beat 1
 	`
+	// late: node 3 is about to fetch a snapshot up to 3 that node 1 has offered. Node 2
+	// has the whole log, leads term 2, and has told nobody.
+	late = led + `
+		cut 1->3
+		propose 1 x y
+		settle
+		mend
+		snapshot 1
+		beat 1
+		deliver only=1->3
+		deliver only=3->1
+		deliver only=1->3
+		lose
+		bid 2
+		deliver only=2->1
+		deliver only=1->2
+		lose
+	`
 	// changing: node 1 has appended, and told nobody, that node 3 leaves.
 	changing = led + `
 		remove 1 3
@@ -97,6 +115,7 @@ func Small() []Budget {
 		{Name: "figure 8", Nodes: 3, Writes: 1, Prefix: figure8, Limit: limits{Bid: 1}, States: 2e4},
 		{Name: "divergent", Nodes: 3, Writes: 2, Prefix: divergent, Limit: limits{Beat: 2, Crash: 1}, States: 2e4},
 		{Name: "snapshot", Nodes: 3, Writes: 2, Prefix: offered, Limit: limits{Beat: 1, Crash: 1}, States: 2e4},
+		{Name: "late fetch", Nodes: 3, Writes: 2, Prefix: late, Limit: limits{Beat: 1}, States: 1e4},
 		{Name: "change", Nodes: 3, Writes: 1, Prefix: changing, Limit: limits{Bid: 1, Beat: 1}, States: 1e4},
 		{Name: "promotion", Nodes: 3, Writes: 1, Prefix: promoted, Limit: limits{Bid: 1}, States: 1e4},
 		{Name: "fence", Nodes: 3, Writes: 1, Prefix: fenced, Limit: limits{Bid: 1, Beat: 1}, States: 1e4},

@@ -23,10 +23,10 @@ func try(t *testing.T, b Budget) Result {
 	t.Helper()
 	start := time.Now()
 	r := Run(b)
-	t.Logf("%v, %v", r, time.Since(start).Round(time.Millisecond))
 	if r.Err != nil {
-		t.Fatalf("%v\n%s", r.Err, r.Trace)
+		t.Fatalf("%v\n%v\n%s", r.Err, r, r.Trace)
 	}
+	t.Logf("%v, %v", r, time.Since(start).Round(time.Millisecond))
 	if r.States < 100 {
 		t.Fatalf("only %d states: the budget does not get anywhere", r.States)
 	}
