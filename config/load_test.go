@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raftkv/raftkv/internal/fuzztest"
 )
 
 // Every way to write a wrong file has a file, and its report is kept beside it.
@@ -431,7 +433,8 @@ func FuzzParseFile(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p := parseFile("x.yaml", b)
+		var p *fileValues
+		fuzztest.Bounded(t, len(b), 4<<20, 4<<10, func() { p = parseFile("x.yaml", b) })
 		l := loader{v: newViper(), origin: map[string]origin{}, bad: map[string]bool{}}
 		if err := l.take(p); err != nil {
 			t.Fatal(err)

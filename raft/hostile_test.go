@@ -18,12 +18,11 @@ func TestHostileMessagesDoNoHarm(t *testing.T) {
 		rounds = 20_000
 	}
 	for seed := range uint64(rounds) {
-		rnd := rand.New(rand.NewPCG(seed, 3))
-		hostile(t, seed, rnd)
+		hostile(t, seed, 400, rand.New(rand.NewPCG(seed, 3)))
 	}
 }
 
-func hostile(t *testing.T, seed uint64, rnd *rand.Rand) {
+func hostile(t *testing.T, seed uint64, steps int, rnd *rand.Rand) {
 	var trace []string
 	defer func() {
 		if p := recover(); p != nil {
@@ -43,7 +42,7 @@ func hostile(t *testing.T, seed uint64, rnd *rand.Rand) {
 	}
 	fetch := (*raft.Install)(nil)
 	var flight []uint64
-	for range 400 {
+	for range steps {
 		switch rnd.IntN(12) {
 		case 0:
 			for range rnd.IntN(120) {

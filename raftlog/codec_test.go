@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -166,4 +167,41 @@ func TestChunkOfOtherLengthThanItsEntries(t *testing.T) {
 			t.Errorf("%d of %d bytes: %d entries, %v", n, len(good), len(es), err)
 		}
 	}
+}
+
+// Values with a right checksum and any content are read as what they are, or not at all.
+func FuzzDecodeValue(f *testing.F) {
+	key := keyOf(7)
+	f.Add(uint64(7), appendChunk(nil, saltOf(1), key[:], []raft.Entry{anEntry, anEntry}))
+	f.Add(uint64(0), appendRecord(nil, saltOf(1), &aRecord))
+	f.Add(uint64(1), []byte{1, 2, 3})
+	f.Fuzz(func(t *testing.T, index uint64, value []byte) {
+		fuzztest.Bounded(t, len(value), 64<<10, 256, func() {
+			s, key := saltOf(1), keyOf(raft.Index(index))
+			if len(value) >= 4 { // else nearly every input ends at its checksum
+				binary.LittleEndian.PutUint32(value, s.sum(key[:], value))
+			}
+			es, err := decodeChunk(nil, s, key[:], value)
+			switch {
+			case err == nil:
+				if again := appendChunk(nil, s, key[:], es); !bytes.Equal(again, value) {
+					t.Errorf("%x became %x", value, again)
+				}
+			case !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion):
+				t.Error(err)
+			}
+			if len(value) >= 4 {
+				binary.LittleEndian.PutUint32(value, s.sum(stateKey, value))
+			}
+			r, err := decodeRecord(s, value)
+			switch {
+			case err == nil:
+				if again := appendRecord(nil, s, &r); !bytes.Equal(again, value) {
+					t.Errorf("%x became %x", value, again)
+				}
+			case !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion):
+				t.Error(err)
+			}
+		})
+	})
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/raftkv/raftkv/internal/fuzztest"
 )
 
 // drain reads src to its end and tells each request as a quoted line, each error
@@ -227,7 +229,8 @@ func FuzzReader(f *testing.F) {
 	}
 	lim := Limits{Inline: 200, Bulk: 30, Total: 300, Args: 40}
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
-		whole := drain(bytes.NewReader(in), lim)
+		var whole []string
+		fuzztest.Bounded(t, len(in), 256<<10, 1<<10, func() { whole = drain(bytes.NewReader(in), lim) })
 		parts := drain(&chunks{b: in, n: int(cut)%16 + 1}, lim)
 		// A line that is too long is noticed as soon as it is, which may be before the
 		// reader knows that its end follows.

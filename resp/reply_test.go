@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/raftkv/raftkv/internal/fuzztest"
 )
 
 func TestWriterInBothVersions(t *testing.T) {
@@ -175,12 +177,14 @@ func FuzzReplyReader(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := NewReplyReader(bytes.NewReader(in), ReplyLimits{Bytes: 1 << 20, Elements: 1000})
-		for range len(in) + 1 {
-			if _, err := r.Read(); err != nil {
-				return
+		fuzztest.Bounded(t, len(in), 1<<20, 1<<10, func() {
+			r := NewReplyReader(bytes.NewReader(in), ReplyLimits{Bytes: 1 << 20, Elements: 1000})
+			for range len(in) + 1 {
+				if _, err := r.Read(); err != nil {
+					return
+				}
 			}
-		}
-		t.Fatal("more replies than bytes")
+			t.Fatal("more replies than bytes")
+		})
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raftkv/raftkv/internal/fuzztest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -265,7 +267,8 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		info, err := Verify(bytes.NewReader(b))
+		var info Info
+		fuzztest.Bounded(t, len(b), 2<<20, 16, func() { info, err = Verify(bytes.NewReader(b)) })
 		if err != nil || info.Content != uint64(len(content)) || !sameMeta(info.Meta, meta) {
 			t.Errorf("%+v, %v; content %d bytes", info, err, len(content))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -39,7 +40,9 @@ func FuzzDecodeCommand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c Command
-		if err := c.Decode(b); err != nil {
+		var err error
+		fuzztest.Bounded(t, len(b), 64<<10, 128, func() { err = c.Decode(b) })
+		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatal(err)
 			}
@@ -63,7 +66,9 @@ func FuzzDecodeResult(f *testing.F) {
 		f.Add(AppendResult(nil, r))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := DecodeResult(b)
+		var r Result
+		var err error
+		fuzztest.Bounded(t, len(b), 64<<10, 256, func() { r, err = DecodeResult(b) })
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatal(err)
@@ -124,7 +129,9 @@ func FuzzRestore(f *testing.F) {
 			copy(at.Hash[:], b[33:])
 		}
 		m := New(DefaultLimits())
-		if err := m.Restore(at, bytes.NewReader(b)); err != nil {
+		var err error
+		fuzztest.Bounded(t, len(b), 4<<20, 1<<10, func() { err = m.Restore(at, bytes.NewReader(b)) })
+		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatal(err)
 			}

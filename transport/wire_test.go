@@ -20,6 +20,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -378,17 +379,19 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add(append(messagesFrame(f, frameMessages, sampleReply()), appendFrame(nil, framePacket, []byte("x"))...))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := readerOf(b, 1<<16)
-		for {
-			kind, body, err := r.next()
-			if err != nil {
-				return
+		fuzztest.Bounded(t, len(b), 512<<10, 64, func() {
+			r := readerOf(b, 1<<16)
+			for {
+				kind, body, err := r.next()
+				if err != nil {
+					return
+				}
+				// What was read as a frame is written the same.
+				if again := appendFrame(nil, kind, body); !bytes.Contains(b, again) {
+					t.Fatalf("frame %x is not in the input", again)
+				}
 			}
-			// What was read as a frame is written the same.
-			if again := appendFrame(nil, kind, body); !bytes.Contains(b, again) {
-				t.Fatalf("frame %x is not in the input", again)
-			}
-		}
+		})
 	})
 }
 
@@ -397,7 +400,9 @@ func FuzzDecodeHello(f *testing.F) {
 	f.Add(encodeBody(f, &hello))
 	f.Add(encodeBody(f, &wireHello{Magic: helloMagic}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w, err := decodeHello(newDecoder(), b)
+		var w wireHello
+		var err error
+		fuzztest.Bounded(t, len(b), 256<<10, 64, func() { w, err = decodeHello(newDecoder(), b) })
 		if err != nil {
 			return
 		}
@@ -416,7 +421,10 @@ func FuzzDecodeMessages(f *testing.F) {
 		f.Add(frame[frameHeader:])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ms, err := newDecoder().messages(nil, b, true, 1, 2)
+		var ms []raft.Message
+		var err error
+		// The smallest message takes a few bytes and becomes a struct of 400.
+		fuzztest.Bounded(t, len(b), 512<<10, 1<<10, func() { ms, err = newDecoder().messages(nil, b, true, 1, 2) })
 		if err != nil {
 			return
 		}

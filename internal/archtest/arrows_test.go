@@ -88,6 +88,7 @@ var arrows = map[string][]string{
 	"internal/identity":       {"raft", "internal/smallfile"},
 	"internal/load":           {"resp"},
 	"internal/mutants":        {},
+	"internal/fuzztest":       {},
 	"internal/smallfile":      {},
 	"internal/testcert":       {},
 	"internal/linear":         {},

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/server/feed"
 )
 
@@ -194,7 +196,8 @@ func FuzzRequest(f *testing.F) {
 		m.apply(commandOpenSession)
 		before := m.content()
 		s := newServer(t, API{Backend: m, Feed: m.hub, CommandBytes: 1 << 16})
-		w := newRecorder(s, r)
+		var w *httptest.ResponseRecorder
+		fuzztest.Bounded(t, len(path)+len(body), 4<<20, 1<<10, func() { w = newRecorder(s, r) })
 		if w.Code >= 400 && strings.HasPrefix(u.Path, "/v1/") && !strings.HasPrefix(compact(w.Body.Bytes()), `{"code":`) && method != "HEAD" {
 			t.Errorf("%d without JSON: %q", w.Code, w.Body)
 		}
