@@ -238,6 +238,28 @@ func TestUnsentInOrder(t *testing.T) {
 	}
 }
 
+// What was told as unsent or dropped when a connection broke is never sent on the next one.
+func TestDrainedQueueIsEmpty(t *testing.T) {
+	q := newQueue(10, 1000)
+	q.open(1, 1000)
+	if _, err := q.putPacket(packet{token: 7, data: []byte("x")}); err != nil || !q.put(&raft.Message{Kind: raft.MsgAppend}) || !q.put(&raft.Message{Kind: raft.MsgVote}) {
+		t.Fatalf("no room in an empty queue: %v", err)
+	}
+	q.shut()
+	if dropped, unsent := q.drain(); dropped != 2 || len(unsent) != 1 || unsent[0].token != 7 {
+		t.Fatalf("dropped %d, unsent %v", dropped, unsent)
+	}
+	q.open(2, 1000)
+	var b batch
+	q.take(&b)
+	if n := len(b.urgent) + len(b.bulk) + len(b.packets); n != 0 {
+		t.Errorf("%d are sent on the next connection", n)
+	}
+	if count, bytes := q.depth(); count != 0 || bytes != 0 {
+		t.Errorf("an empty queue counts %d in %d bytes", count, bytes)
+	}
+}
+
 // The queue is bounded by count and by bytes, messages and packets each, and one
 // thing larger than the limit still gets through.
 func TestQueueBounds(t *testing.T) {
