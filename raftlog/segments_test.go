@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -195,6 +197,29 @@ func TestDamageInTheChainIsFound(t *testing.T) {
 			}
 			flip(t, segmentPath(dir, 2), int64(s.pages.meta.txid%2)*pageSize+pageHeader+20, 1)
 		}, "are missing"},
+		{"a sealed segment is newer than the active one", func(t *testing.T, dir string) {
+			s, err := readSegment(segmentPath(dir, 1), 1, nil, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.record.seq = 1 << 40
+			o, err := tiny.withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			db, err := openBolt(segmentPath(dir, 1), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Update(func(tx *bbolt.Tx) error {
+				return tx.Bucket(stateBucket).Put(stateKey, appendRecord(nil, saltOf(1), &s.record))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}, "a newer one"},
 		{"a sealed segment was cut off", func(t *testing.T, dir string) {
 			if err := os.Truncate(segmentPath(dir, 2), 5*pageSize); err != nil {
 				t.Fatal(err)

@@ -8,7 +8,7 @@
 // limit, kills nothing. A mutant that survives is a test that is missing.
 //
 //	go test ./internal/mutants                                          that all still fit (tier 1)
-//	RAFTKV_TEST=full go test ./internal/mutants -v                      a sample of two minutes, by commit
+//	go test ./internal/mutants -v -run TestKilled -sample               two minutes of them, others for each commit
 //	go test ./internal/mutants -v -run TestKilled/room/NAME -all        one, by all benches listed for it
 //	go test ./internal/mutants -v -run TestKilled -timeout 3h -all      all
 //

@@ -3,28 +3,28 @@ package mutants
 var stateMutants = []mutant{
 	{"a gap in a session runs", "sessions: a gap runs nothing", "statemachine/sessions.go", []edit{
 		{"case c.Seq > e.last && c.Seq-e.last > 1:", "case false:"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestMachineAgainstModel"}},
 	{"a repeated number runs again", "sessions: exactly once", "statemachine/sessions.go", []edit{
 		{"	case c.Seq <= e.last:\n		k := ", "	case false:\n		k := "},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestBlockInASession"}},
 	{"a forgotten result runs again", "sessions: SEQOLD ran once", "statemachine/sessions.go", []edit{
 		{"case c.Seq <= e.last && c.Seq < e.first():", "case false:"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestFrozenViewIsAPointInTime"}},
 	{"a result is forgotten at once", "sessions: a repeated write is answered with the kept result", "statemachine/sessions.go", []edit{
 		{"	for int64(len(e.kept)) > s.limits.SessionResults ||", "	for int64(len(e.kept)) > 0 ||"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestBlockInASession"}},
 	{"a number answers another request", "sessions: another request under a number is an error", "statemachine/sessions.go", []edit{
 		{"if k.request != request {", "if false {"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestMachineAgainstModel"}},
 	{"kept results without a bound", "everything has a limit", "statemachine/sessions.go", []edit{
 		{" || e.bytes > s.limits.SessionResultBytes {", " {"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestResultsAreForgottenByBytes"}},
 	{"a refused write uses no number", "sessions: last+1 runs, whatever its result", "statemachine/sessions.go", []edit{
 		{"	dst = m.write(inner, dst)\n	s.keep(e, request, dst[start:])", "	dst = m.write(inner, dst)\n	if dst[start] == byte(ResultError) {\n		return dst\n	}\n	s.keep(e, request, dst[start:])"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestMachineAgainstModel"}},
 	{"an idle session lives on", "sessions: idle time is log time", "statemachine/sessions.go", []edit{
 		{"	if !ok || s.idleAt(e) <= s.now {", "	if !ok {"},
-	}, []string{"statemachine Test"}},
+	}, []string{"statemachine TestSessionRemovalIsBounded"}},
 	{"use does not keep a session", "sessions: idle time counts from the last use", "statemachine/sessions.go", []edit{
 		{"	e.used, e.usedAt = uint64(s.applied.Index), s.now\n", "	e.used = uint64(s.applied.Index)\n"},
 	}, []string{"statemachine Test"}},

@@ -3,76 +3,76 @@ package mutants
 var raftlogMutants = []mutant{
 	{"entries without a checksum", "every value has a checksum over where it belongs", "raftlog/codec.go", []edit{
 		{"s.sum(key, value); got != want {", "s.sum(key, value); got != want && false {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestValueAtAnotherPlace"}},
 	{"the checksum does not cover the place", "every value has a checksum over where it belongs", "raftlog/codec.go", []edit{
 		{"return crc32.Update(crc32.Update(uint32(s), castagnoli, key), castagnoli, value[4:])", "return crc32.Checksum(value[4:], castagnoli)"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestValueAtAnotherPlace"}},
 	{"the record without a checksum", "every value has a checksum over where it belongs", "raftlog/codec.go", []edit{
 		{"s.sum(stateKey, value); got != want {", "s.sum(stateKey, value); got != want && false {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestValueAtAnotherPlace"}},
 	{"a newer version is read as this one", "bytes that outlive the process have a version", "raftlog/codec.go", []edit{
 		{"v := value[4]; v != entryVersion {", "v := value[4]; v == 0 {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestNewerVersionIsRefusedAsSuch"}},
 	{"the second copy of the vote is not written", "(term, vote, fence) stand a second time in a small file", "raftlog/bolt.go", []edit{
 		{"next.term != old.term || next.vote != old.vote || next.fence != old.fence {", "false && next.term != old.term {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestWriteKeepsTheVoteFile"}},
 	{"the second copy does not follow the vote", "(term, vote, fence) stand a second time in a small file", "raftlog/bolt.go", []edit{
 		{"next.term != old.term || next.vote != old.vote || next.fence != old.fence {", "next.term != old.term || next.fence != old.fence {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestWriteKeepsTheVoteFile"}},
 	{"no fence when the copy is newer than the log", "if one write may be forgotten the node is fenced", "raftlog/open.go", []edit{
 		{"	case v.newer(r):\n", "	case v.newer(r) && false:\n"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestDamagedMetaPageRaisesTheFence"}},
 	{"no fence for one damaged meta page", "if one write may be forgotten the node is fenced", "raftlog/open.go", []edit{
 		{"	for _, bad := range c.bad {", "	for _, bad := range c.bad[:0] {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestDamagedMetaPageRaisesTheFence"}},
 	{"a failed write is tried again", "a failed write or sync is final", "raftlog/bolt.go", []edit{
 		{"		b.failed = fmt.Errorf(\"write %d to the log in %s: %w\", w.Seq, b.dir, err)\n		return b.failed", "		return fmt.Errorf(\"write %d to the log in %s: %w\", w.Seq, b.dir, err)"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestFailedWriteIsFinal"}},
 	{"what was behind new entries stays", "a write replaces everything from its first entry on", "raftlog/bolt.go", []edit{
 		{"			if err := entries.Delete(key[:]); err != nil {\n				return err\n			}\n", "			_ = key\n"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestStores"}},
 	{"a reset keeps the old log", "an installed snapshot drops the whole log", "raftlog/bolt.go", []edit{
 		{"clear := w.Reset && !b.fresh", "clear := false"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestStores"}},
 	{"a write that does not follow is taken", "a write that can't be is refused before the disk believes it", "raftlog/bolt.go", []edit{
 		{"	if err := b.shape.check(w); err != nil {\n		return err\n	}\n", ""},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestStores"}},
 	{"a second vote in a term is taken", "one vote a term, on disk too", "raftlog/shape.go", []edit{
 		{"s.state.Vote != raft.None && w.State.Vote != s.state.Vote {", "false {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestStores"}},
 	{"a commit hint above the log is taken", "Commit never lies beyond what the disk holds", "raftlog/shape.go", []edit{
 		{"w.State.Commit > last.Index {", "false {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestStores"}},
 	{"a missing segment is not missed", "start reads and checks everything", "raftlog/chain.go", []edit{
 		{"if c.has && end > c.record.base.Index+1 {", "if false {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestDamageInTheChainIsFound"}},
 	{"segments in the wrong order are believed", "start reads and checks everything", "raftlog/chain.go", []edit{
 		{"case s.record.seq >= seq:", "case false && s.record.seq >= seq:"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestDamageInTheChainIsFound"}},
 	{"a segment that is needed is given back", "only what a snapshot covers is dropped", "raftlog/bolt.go", []edit{
 		{"if max(s.from, b.shape.base.Index+1) >= end {", "if s.from < end {"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestOldLogIsGivenBack"}},
 	{"the name of a new segment is not synced", "create, sync, rename, sync the directory", "raftlog/segment.go", []edit{
 		{"	if err := os.Rename(temp, filepath.Join(dir, segmentName(number))); err != nil {\n		return err\n	}\n	return smallfile.SyncDir(dir)", "	return os.Rename(temp, filepath.Join(dir, segmentName(number)))"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestSyncsComeBeforeWhatRestsOnThem full"}},
 	{"the page cache is believed after a kill", "start drops the page cache first", "raftlog/segment.go", []edit{
 		{"	err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)\n", "	var err error\n"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestOpenSyncsBeforeItReads full"}},
 	{"two processes open one log", "a lock with a time limit", "raftlog/open.go", []edit{
 		{"err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)", "err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestDump"}},
 	{"a close after a failure touches the files", "the process ends without closing anything", "raftlog/bolt.go", []edit{
 		{"	if b.failed != nil && !errors.Is(b.failed, ErrMisuse) {\n		close(k.jobs)\n		return b.failed\n	}\n", ""},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestFailedWriteIsFinal"}},
 }
 
 var smallfileMutants = []mutant{
 	{"a small file is not synced", "write, sync, rename, sync the directory", "internal/smallfile/smallfile.go", []edit{
 		{"	if err := f.Sync(); err != nil {\n		f.Close()\n		return err\n	}\n", ""},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestSyncsComeBeforeWhatRestsOnThem full"}},
 	{"a small file's name is not synced", "write, sync, rename, sync the directory", "internal/smallfile/smallfile.go", []edit{
 		{"	return SyncDir(filepath.Dir(path))\n", "	return nil\n"},
-	}, []string{"raftlog Test"}},
+	}, []string{"raftlog TestSyncsComeBeforeWhatRestsOnThem full"}},
 	{"a small file is written in place", "complete or not there", "internal/smallfile/smallfile.go", []edit{
 		{"	temp := path + TempSuffix\n", "	temp := path\n"},
 	}, []string{"raftlog Test"}},

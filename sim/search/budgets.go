@@ -123,3 +123,36 @@ func Small() []Budget {
 		{Name: "transfer", Nodes: 3, Writes: 1, Prefix: handing, Limit: limits{Beat: 1, Bid: 1}, States: 1e4},
 	}
 }
+
+// Middle are the budgets of tier 2: a minute or two together.
+func Middle() []Budget {
+	return []Budget{
+		{Name: "two elections", Nodes: 3, Writes: 1, Limit: limits{Bid: 2}, States: 2e5},
+		{Name: "election and crashes", Nodes: 3, Writes: 1, Limit: limits{Bid: 1, Crash: 2, Again: 1}, States: 2e5},
+		{Name: "two pre-votes", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Timeout: 2, Crash: 1}, States: 2e5},
+		{Name: "figure 8 and a crash", Nodes: 3, Writes: 1, Prefix: figure8, Limit: limits{Bid: 1, Crash: 1}, States: 2e5},
+		{Name: "writes to the end", Nodes: 3, Writes: 2, Prefix: led, Limit: limits{Propose: 1, Crash: 1, Bid: 1}, States: 2e5},
+		{Name: "divergent and a bid", Nodes: 3, Writes: 2, Prefix: divergent, Limit: limits{Beat: 1, Bid: 1}, States: 1e5},
+		{Name: "snapshot and a bid", Nodes: 3, Writes: 2, Prefix: offered, Limit: limits{Beat: 1, Crash: 1, Bid: 1}, States: 1e5},
+		{Name: "change and crash", Nodes: 3, Writes: 1, Prefix: changing, Limit: limits{Bid: 2, Crash: 1}, States: 1e5},
+		{Name: "changes", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Change: 2, Bid: 1}, Changes: []string{"demote 3", "remove 2", "promote 3"}, States: 1e5},
+		{Name: "promotion and beats", Nodes: 3, Writes: 1, Prefix: promoted, Limit: limits{Bid: 1, Beat: 1}, States: 1e5},
+		{Name: "forgotten write", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Propose: 1, Forget: 1, Beat: 1, Bid: 1}, States: 1e5},
+		{Name: "reads over a change of leader", Nodes: 3, Writes: 1, Prefix: reading, Limit: limits{Read: 1, Propose: 1, Beat: 1}, States: 1e5},
+		{Name: "transfer against a bid", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Transfer: 1, Propose: 1, Bid: 1}, States: 1e5},
+	}
+}
+
+// Large are the budgets of .ci/long.
+func Large() []Budget {
+	return []Budget{
+		{Name: "two elections and a crash", Nodes: 3, Writes: 1, Limit: limits{Bid: 2, Crash: 1}, States: 3e6},
+		{Name: "three elections", Nodes: 3, Writes: 1, Limit: limits{Bid: 3}, States: 3e6},
+		{Name: "figure 8 from its state (a)", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Propose: 1, Bid: 2, Crash: 1}, States: 3e6},
+		{Name: "figure 8 to its end", Nodes: 3, Writes: 1, Prefix: figure8, Limit: limits{Bid: 2, Crash: 1}, States: 3e6},
+		{Name: "three writes in flight", Nodes: 3, Writes: 3, Prefix: led, Limit: limits{Propose: 2, Crash: 1, Bid: 1}, States: 3e6},
+		{Name: "snapshots", Nodes: 3, Writes: 2, Prefix: led, Limit: limits{Propose: 2, Snapshot: 1, Beat: 2, Crash: 1}, States: 3e6},
+		{Name: "changes and crashes", Nodes: 3, Writes: 1, Prefix: led, Limit: limits{Change: 2, Bid: 1, Crash: 1}, Changes: []string{"demote 3", "remove 2", "promote 3"}, States: 3e6},
+		{Name: "five voters", Nodes: 5, Writes: 1, Limit: limits{Bid: 1, Crash: 1}, States: 3e6},
+	}
+}

@@ -2,6 +2,7 @@ package search
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,12 +10,33 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft/rafttest"
 )
+
+var large = flag.Bool("large", false, "run TestLarge")
 
 // Nothing that can happen within the small budgets breaks a rule.
 func TestSmall(t *testing.T) {
 	for _, b := range Small() {
+		t.Run(b.Name, func(t *testing.T) { try(t, b) })
+	}
+}
+
+// Nor within the larger ones of tier 2.
+func TestMiddle(t *testing.T) {
+	testenv.FullOnly(t)
+	for _, b := range Middle() {
+		t.Run(b.Name, func(t *testing.T) { try(t, b) })
+	}
+}
+
+// What is too long for every run: .ci/long says -large.
+func TestLarge(t *testing.T) {
+	if !*large {
+		t.Skip("needs -large and hours")
+	}
+	for _, b := range Large() {
 		t.Run(b.Name, func(t *testing.T) { try(t, b) })
 	}
 }
@@ -122,7 +144,7 @@ func TestCovers(t *testing.T) {
 // Budgets are told apart by name, in traces and in documents.
 func TestNamesAreUnique(t *testing.T) {
 	var names []string
-	for _, b := range Small() {
+	for _, b := range slices.Concat(Small(), Middle(), Large()) {
 		names = append(names, b.Name)
 	}
 	slices.Sort(names)
