@@ -92,10 +92,10 @@ var nodeMutants = []mutant{
 		{"	if replace {\n		r.install(ev.Meta)\n	}", "	_ = replace"},
 	}, []string{"node Test"}},
 	{"low space refuses deletes as well", "space: reads and deletes go on", "node/replica.go", []edit{
-		{"	return r.space.Low && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))", "	return r.space.Low"},
+		{"	return r.core.LowSpace() && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))", "	return r.core.LowSpace()"},
 	}, []string{"node Test"}},
 	{"low space is ignored", "space: writes that need more are refused", "node/replica.go", []edit{
-		{"	return r.space.Low && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))", "	return false"},
+		{"	return r.core.LowSpace() && (r.cfg.Frees == nil || !r.cfg.Frees(cmd))", "	return false"},
 	}, []string{"node Test"}},
 	{"a shutdown loses what was proposed", "shutdown: what is open is waited for", "node/admin.go", []edit{
 		{"r.waiting+r.writes+r.reads+r.serve.open+r.changes+len(r.transfers) > 0 {", "r.waiting+r.reads+len(r.transfers) > 0 {"},
