@@ -287,10 +287,13 @@ func TestEndlessSourceIsCutOff(t *testing.T) {
 	}
 	pr, pw := io.Pipe()
 	done := make(chan struct{})
+	taken := 0
 	go func() { // ends when Receive closes the pipe
 		defer close(done)
 		for err == nil {
-			_, err = pw.Write(b)
+			var n int
+			n, err = pw.Write(b)
+			taken += n
 			b = c.appendBlock(b[:0], make([]byte, 100))
 		}
 	}()
@@ -299,6 +302,9 @@ func TestEndlessSourceIsCutOff(t *testing.T) {
 		t.Errorf("err = %v", err2)
 	}
 	<-done
+	if taken > 3000+2*fillStep {
+		t.Errorf("%d bytes were taken, at most 3000 are wanted", taken)
+	}
 	wantNames(t, fsys, "/snap")
 }
 

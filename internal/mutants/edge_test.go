@@ -3,7 +3,7 @@ package mutants
 var transportMutants = []mutant{
 	{"frames without a checksum", "frames have a checksum", "transport/frame.go", []edit{
 		{"body); got != want {\n		return 0, nil", "body); got != want && false {\n		return 0, nil"},
-	}, []string{"transport Test"}},
+	}, []string{"transport TestGarbageIsClosed"}},
 	{"a frame of any length is read", "everything has a limit", "transport/frame.go", []edit{
 		{"case uint64(size) > uint64(f.max):", "case false:"},
 	}, []string{"transport Test"}},

@@ -11,7 +11,7 @@ var raftlogMutants = []mutant{
 		{"s.sum(stateKey, value); got != want {", "s.sum(stateKey, value); got != want && false {"},
 	}, []string{"raftlog TestValueAtAnotherPlace"}},
 	{"a newer version is read as this one", "bytes that outlive the process have a version", "raftlog/codec.go", []edit{
-		{"v := value[4]; v != entryVersion {", "v := value[4]; v == 0 {"},
+		{"v := value[4]; v != chunkVersion {", "v := value[4]; v == 0 {"},
 	}, []string{"raftlog TestNewerVersionIsRefusedAsSuch"}},
 	{"the second copy of the vote is not written", "(term, vote, fence) stand a second time in a small file", "raftlog/bolt.go", []edit{
 		{"next.term != old.term || next.vote != old.vote || next.fence != old.fence {", "false && next.term != old.term {"},
@@ -29,7 +29,7 @@ var raftlogMutants = []mutant{
 		{"		b.failed = fmt.Errorf(\"write %d to the log in %s: %w\", w.Seq, b.dir, err)\n		return b.failed", "		return fmt.Errorf(\"write %d to the log in %s: %w\", w.Seq, b.dir, err)"},
 	}, []string{"raftlog TestFailedWriteIsFinal"}},
 	{"what was behind new entries stays", "a write replaces everything from its first entry on", "raftlog/bolt.go", []edit{
-		{"			if err := entries.Delete(key[:]); err != nil {\n				return err\n			}\n", "			_ = key\n"},
+		{"		if err := entries.Delete(k); err != nil {\n			return err\n		}\n", "		_ = k\n"},
 	}, []string{"raftlog TestStores"}},
 	{"a reset keeps the old log", "an installed snapshot drops the whole log", "raftlog/bolt.go", []edit{
 		{"clear := w.Reset && !b.fresh", "clear := false"},
@@ -71,48 +71,48 @@ var smallfileMutants = []mutant{
 		{"	if err := f.Sync(); err != nil {\n		f.Close()\n		return err\n	}\n", ""},
 	}, []string{"raftlog TestSyncsComeBeforeWhatRestsOnThem full"}},
 	{"a small file's name is not synced", "write, sync, rename, sync the directory", "internal/smallfile/smallfile.go", []edit{
-		{"	return SyncDir(filepath.Dir(path))\n", "	return nil\n"},
+		{"	return SyncDir(filepath.Dir(path))\n", "	_ = filepath.Dir(path)\n	return nil\n"},
 	}, []string{"raftlog TestSyncsComeBeforeWhatRestsOnThem full"}},
 	{"a small file is written in place", "complete or not there", "internal/smallfile/smallfile.go", []edit{
 		{"	temp := path + TempSuffix\n", "	temp := path\n"},
-	}, []string{"raftlog Test"}},
+	}, []string{"internal/smallfile TestFailedWrite"}},
 	{"a small file without a checksum", "bytes that outlive the process have a checksum", "internal/smallfile/smallfile.go", []edit{
 		{"want != got {\n		return nil, fmt.Errorf(\"%w: checksum", "want != want {\n		_ = got\n		return nil, fmt.Errorf(\"%w: checksum"},
-	}, []string{"internal/smallfile Test"}},
+	}, []string{"internal/smallfile TestEveryFlippedBitAndEveryCutIsFound"}},
 	{"a small file of another kind is read", "each file says what it is", "internal/smallfile/smallfile.go", []edit{
 		{"string(b[kindAt:versionAt]) != string(padded[:]) {", "false {"},
-	}, []string{"internal/smallfile Test"}},
+	}, []string{"internal/smallfile TestOtherKindAndOtherVersionAreRefused"}},
 }
 
 var snapshotMutants = []mutant{
 	{"a snapshot is not synced", "streamed to a temporary file, synced, renamed, the folder synced", "snapshot/save.go", []edit{
 		{"		return err\n	}\n	return w.f.Sync()\n}\n\n// write writes one frame", "		return err\n	}\n	return nil\n}\n\n// write writes one frame"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestCrashInSaveLeavesOldOrNew"}},
 	{"a snapshot's name is not synced", "streamed to a temporary file, synced, renamed, the folder synced", "snapshot/dir.go", []edit{
 		{"	// whole, so it may stay; but nobody may rely on it, so the caller hears.\n	return d.fs.SyncDir(d.path)", "	// whole, so it may stay; but nobody may rely on it, so the caller hears.\n	return nil"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestCrashInSaveLeavesOldOrNew"}},
 	{"a fetched snapshot is not synced", "durable before it is adopted", "snapshot/receive.go", []edit{
 		{"	if err == nil {\n		err = p.f.Sync()\n	} else if", "	if err == nil {\n	} else if"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestCrashInReceiveLeavesOldOrNew"}},
 	{"the newest snapshot is not verified", "one that fails its checksums is never used", "snapshot/dir.go", []edit{
 		{"	info, err := Verify(bufio.NewReaderSize(f, fillStep))", "	info, err := Info{Meta: raft.SnapshotMeta{Last: id}}, error(nil)\n	if false {\n		info, err = Verify(bufio.NewReaderSize(f, fillStep))\n	}"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestNewestPassesOverDamagedOnes"}},
 	{"the snapshot that was just made is retired", "only what a newer one makes needless is removed", "snapshot/dir.go", []edit{
 		{"if id == made || i < d.opt.Keep && older", "if i < d.opt.Keep && older"},
 	}, []string{"snapshot TestSnapshotJustMadeIsNotRetired"}},
 	{"another snapshot is taken for the one that was asked for", "index and content are one", "snapshot/receive.go", []edit{
 		{"if !had && !sameMeta(p.s.meta, p.meta) {\n			return &hopeless", "if !had && false {\n			return &hopeless"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestWrongSnapshotFromTheSourceIsRefused"}},
 	{"a part of another state is continued", "a resumed transfer is verified", "snapshot/receive.go", []edit{
 		{"if !had && p.s.head && !sameMeta(p.s.meta, p.meta) {", "if false && !had {"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestPartOfAnotherStateIsNotContinued"}},
 	{"an endless source is never cut off", "everything has a limit", "snapshot/receive.go", []edit{
-		{"if p.s.size > p.opt.MaxBytes {", "if p.s.size > 100*p.opt.MaxBytes {"},
+		{"if p.s.size > p.opt.MaxBytes {", "if p.s.size > 1000*p.opt.MaxBytes {"},
 	}, []string{"snapshot TestEndlessSource"}},
 	{"frames are not chained", "a frame of another file does not fit", "snapshot/format.go", []edit{
 		{"	crc := c.crc\n	for _, p := range parts {", "	crc := uint32(0)\n	for _, p := range parts {"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestBlocksOutOfPlaceAreFound"}},
 	{"what a crash left of a transfer is believed", "a resumed transfer is verified", "snapshot/receive.go", []edit{
 		{"	return p.cut(p.s.size)\n}\n\n// restart", "	return nil\n}\n\n// restart"},
-	}, []string{"snapshot Test"}},
+	}, []string{"snapshot TestCrashInReceiveLeavesOldOrNew"}},
 }

@@ -32,6 +32,23 @@ func TestReadGivesBackWhatWasWritten(t *testing.T) {
 	}
 }
 
+// A Write that fails on its way has not touched what was there.
+func TestFailedWriteLeavesTheOldFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := Write(path, "vote", []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path+TempSuffix, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, "vote", []byte("new")); err == nil {
+		t.Error("written without its temporary file")
+	}
+	if got, err := Read(path, "vote"); err != nil || string(got) != "old" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
 func TestMissingFileIsNotDamaged(t *testing.T) {
 	_, err := Read(filepath.Join(t.TempDir(), "f"), "vote")
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) {
