@@ -13,21 +13,28 @@ import (
 	"github.com/raftkv/raftkv/selftest"
 )
 
-// disk is an ext4 file system of its own, in a file that is loop-mounted: one
-// can fill it, freeze it and cut its power.
+// disk is a file system of its own, in a file that is loop-mounted: one can fill
+// it, freeze it and cut its power.
 type disk struct {
+	kind  string // ext4 or xfs
 	image string
 	dir   string // where it is mounted
 }
 
-// newDisk makes and mounts a file system of some MiB. It is gone at the end of the test.
+// newDisk makes and mounts an ext4 of some MiB. It is gone at the end of the test.
 func newDisk(t *testing.T, megabytes int64) *disk {
+	t.Helper()
+	return newDiskOf(t, "ext4", megabytes)
+}
+
+// newDiskOf is newDisk for ext4, or for xfs, which needs 300 MiB at least.
+func newDiskOf(t *testing.T, kind string, megabytes int64) *disk {
 	t.Helper()
 	testenv.FullOnly(t)
 	testenv.NeedRoot(t)
-	testenv.Need(t, "mount", "umount", "mkfs.ext4")
+	testenv.Need(t, "mount", "umount", "mkfs."+kind)
 	tmp := t.TempDir()
-	d := &disk{image: filepath.Join(tmp, "image"), dir: filepath.Join(tmp, "disk")}
+	d := &disk{kind: kind, image: filepath.Join(tmp, "image"), dir: filepath.Join(tmp, "disk")}
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +58,10 @@ func (d *disk) format(t *testing.T, megabytes int64) {
 	}
 	if err := os.Truncate(d.image, megabytes<<20); err != nil {
 		t.Fatal(err)
+	}
+	if d.kind == "xfs" {
+		sh(t, "mkfs.xfs", "-q", d.image)
+		return
 	}
 	// No reserved blocks: root could use them, and the daemon runs as root here.
 	sh(t, "mkfs.ext4", "-q", "-m", "0", d.image)
@@ -79,7 +90,8 @@ func mounted(dir string) bool {
 	return here.Dev != above.Dev
 }
 
-// The ioctls, from linux/fs.h and fs/ext4/ext4.h.
+// The ioctls, from linux/fs.h, fs/ext4/ext4.h and fs/xfs/libxfs/xfs_fs.h: both
+// file systems have the same number for a shutdown, and for its flag.
 const (
 	ioctlFreeze   = 0xc0045877
 	ioctlThaw     = 0xc0045878
@@ -179,8 +191,15 @@ func onDisks(t *testing.T, megabytes int64, o selftest.Options) (*selftest.Clust
 	for range o.Voters {
 		disks = append(disks, newDisk(t, megabytes))
 	}
+	return onTheseDisks(t, o, disks), disks
+}
+
+// onTheseDisks prepares a cluster whose nodes have these disks.
+func onTheseDisks(t *testing.T, o selftest.Options, disks []*disk) *selftest.Cluster {
+	t.Helper()
+	o.Voters = len(disks)
 	o.DataDir = func(i int) string { return disks[i-1].data() }
-	return prepare(t, o), disks
+	return prepare(t, o)
 }
 
 // diskOf is the disk of a node.

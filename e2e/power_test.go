@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -60,8 +61,21 @@ const quick = "raft: {tick: 2ms, election_ticks: 15, heartbeat_ticks: 5}\n"
 
 // acker writes numbered keys to one node until that breaks.
 type acker struct {
-	acked int // keys 1 to acked have been acknowledged
+	size  int  // of a value, in bytes; 0: 300
+	keys  int  // so many keys, again and again; 0: each write has its own
+	twice bool // each write sets two keys
+	acked int  // writes 1 to acked have been acknowledged
 }
+
+// key and value are those of a write.
+func (a *acker) key(i int) string {
+	if a.keys > 0 {
+		i = (i-1)%a.keys + 1
+	}
+	return fmt.Sprint("k", i)
+}
+
+func (a *acker) value(i int) string { return fmt.Sprint(i) + strings.Repeat("x", cmp.Or(a.size, 300)) }
 
 // run writes until most keys are written, or returns false when the connection breaks.
 func (a *acker) run(t *testing.T, n *selftest.Node, most int) bool {
@@ -72,8 +86,12 @@ func (a *acker) run(t *testing.T, n *selftest.Node, most int) bool {
 	}
 	defer conn.Close()
 	for range most {
-		next := fmt.Sprint(a.acked + 1)
-		_, outcome, err := conn.Do(attempt, "SET", "k"+next, next+strings.Repeat("x", 300))
+		next := a.acked + 1
+		args := []string{"SET", a.key(next), a.value(next)}
+		if a.twice {
+			args = []string{"MSET", a.key(next) + "-", a.value(next), a.key(next), a.value(next)}
+		}
+		_, outcome, err := conn.Do(attempt, args...)
 		var reply *selftest.ErrorReply
 		if outcome != selftest.OK {
 			if errors.As(err, &reply) {
@@ -86,7 +104,8 @@ func (a *acker) run(t *testing.T, n *selftest.Node, most int) bool {
 	return true
 }
 
-// lost lists the acknowledged keys that are not there. The node must serve.
+// lost lists the acknowledged writes that are not there. The node must serve. What
+// was under way when it broke may have overwritten the oldest of a key that is used again.
 func (a *acker) lost(t *testing.T, n *selftest.Node) []int {
 	t.Helper()
 	conn, err := selftest.Dial(t.Context(), n.Client)
@@ -95,12 +114,17 @@ func (a *acker) lost(t *testing.T, n *selftest.Node) []int {
 	}
 	defer conn.Close()
 	var gone []int
-	for i := 1; i <= a.acked; i++ {
-		v, outcome, err := conn.Do(attempt, "GET", fmt.Sprint("k", i))
+	first := 1
+	if a.keys > 0 {
+		first = max(1, a.acked-a.keys+1)
+	}
+	for i := first; i <= a.acked; i++ {
+		v, outcome, err := conn.Do(attempt, "GET", a.key(i))
 		if outcome != selftest.OK {
 			t.Fatal(err)
 		}
-		if v.Text() != fmt.Sprint(i)+strings.Repeat("x", 300) {
+		got := v.Text()
+		if got != a.value(i) && !(a.keys > 0 && got == a.value(i+a.keys) && i+a.keys == a.acked+1) {
 			gone = append(gone, i)
 		}
 	}
@@ -112,19 +136,35 @@ func (a *acker) lost(t *testing.T, n *selftest.Node) []int {
 // acknowledged keys were lost, or why the node did not come back.
 func cutCycles(t *testing.T, cycles int, wrap func(int, []string) []string) (acked, lost int, refused string) {
 	t.Helper()
-	o := selftest.Options{Voters: 1, YAML: small + lowSpace + quick}
-	lie := wrap != nil
+	return cutter{cycles: cycles, wrap: wrap}.run(t, newDisk(t, 64))
+}
+
+// cutter is how the power of one node is cut.
+type cutter struct {
+	cycles int
+	a      acker
+	yaml   string
+	wrap   func(int, []string) []string // for a node that lies; nil: honest
+	moment func(n *selftest.Node)       // returns when the power goes; nil: a random one
+	after  func(n *selftest.Node)       // looks at the disk before the node starts again
+}
+
+func (k cutter) run(t *testing.T, d *disk) (acked, lost int, refused string) {
+	t.Helper()
+	o := selftest.Options{YAML: cmp.Or(k.yaml, small+lowSpace+quick)}
+	lie := k.wrap != nil
 	honest := !lie
 	o.Wrap = func(i int, argv []string) []string {
 		if honest {
 			return argv
 		}
-		return wrap(i, argv)
+		return k.wrap(i, argv)
 	}
-	c, disks := onDisks(t, 64, o)
+	disks := []*disk{d}
+	c := onTheseDisks(t, o, disks)
 	n := c.Nodes[0]
-	var a acker
-	for range cycles {
+	a := &k.a
+	for range k.cycles {
 		honest = !lie
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
@@ -137,9 +177,16 @@ func cutCycles(t *testing.T, cycles int, wrap func(int, []string) []string) (ack
 			defer close(broken)
 			a.run(t, n, 1000000)
 		}()
-		<-time.After(time.Duration(50+rand.IntN(150)) * time.Millisecond) // the moment of the fault
+		if k.moment != nil {
+			k.moment(n)
+		} else {
+			<-time.After(time.Duration(50+rand.IntN(150)) * time.Millisecond) // the moment of the fault
+		}
 		cut(t, c, disks, n)
 		<-broken
+		if k.after != nil {
+			k.after(n)
+		}
 		honest = true
 		if err := c.Start(); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/raftkv/raftkv/config"
@@ -240,7 +241,7 @@ func (d *daemon) openNode() error {
 	machine.Observe(d.feed.Observe)
 	boot, err := identity.NextBoot(dir, time.Now())
 	if err != nil {
-		return exitWith(exitDisk, err)
+		return err
 	}
 	nc := d.nodeConfig(boot)
 	d.node, err = node.New(nc, durable, node.Ports{
@@ -257,6 +258,10 @@ func (d *daemon) openNode() error {
 	}
 	d.log.Info("read", "log_from", uint64(durable.Base.Index)+1, "entries", len(durable.Entries), "snapshot", durable.Snapshot.Last.String(),
 		"term", uint64(durable.State.Term), "fence", int(durable.Fence))
+	if s := d.node.Status(); s.Refetch {
+		d.log.Error("no usable snapshot reaches the log: this node serves nothing until it has fetched one of another node; if there is none, restore it from a backup",
+			"log_from", uint64(durable.Base.Index)+1, "snapshot", durable.Snapshot.Last.String())
+	}
 	return d.transport.Start(transport.Hello{
 		Cluster: d.id.Cluster(), Node: d.id.Node(), ID: d.id.ID(), Name: d.cfg.Node.Name,
 		Boot: nc.Raft.Boot, MinLevel: 1, MaxLevel: machine.Level(),
@@ -277,7 +282,7 @@ func logCode(err error) exitCode {
 	switch {
 	case errors.Is(err, raftlog.ErrCorrupt), errors.Is(err, raftlog.ErrVersion):
 		return exitDamaged
-	case errors.Is(err, raftlog.ErrLocked):
+	case errors.Is(err, raftlog.ErrLocked), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return exitTaken
 	case errors.Is(err, fs.ErrPermission):
 		return exitPermission

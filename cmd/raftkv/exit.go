@@ -28,7 +28,7 @@ const (
 	exitIdentity   exitCode = 69 // identity refused, or removed from the cluster; not restarted
 	exitInternal   exitCode = 70 // a fault of the program, or the watchdog
 	exitDisk       exitCode = 74 // a write or sync failed; a restart finds out what the disk holds
-	exitTaken      exitCode = 75 // data directory locked or port taken
+	exitTaken      exitCode = 75 // data directory locked, port taken, or no file descriptor left
 	exitPermission exitCode = 77 // a file or directory may not be used; not restarted
 	exitConfig     exitCode = 78 // the configuration is wrong; not restarted
 )
@@ -71,7 +71,7 @@ func exitCodes() []exitMeaning {
 		{exitIdentity, "identity refused or removed"},
 		{exitInternal, "internal error or watchdog"},
 		{exitDisk, "disk error"},
-		{exitTaken, "data directory locked or port taken"},
+		{exitTaken, "data directory locked, port taken or no file descriptor left"},
 		{exitPermission, "no permission"},
 		{exitConfig, "wrong configuration"},
 	}
@@ -116,7 +116,7 @@ func daemonCode(err error) exitCode {
 	switch code := codeOf(err); {
 	case code != exitFail:
 		return code
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return exitTaken
 	case errors.Is(err, fs.ErrPermission):
 		return exitPermission

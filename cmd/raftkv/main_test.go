@@ -92,7 +92,7 @@ func TestExitCodesOfCommandLines(t *testing.T) {
 		{"del", exitUsage, "got 0 arguments, usage: raftkv del KEY...\n"},
 		{"get k --endpoints=", exitUsage, "--endpoints is empty"},
 		{"get k --endpoints h:99999", exitUsage, "not host:port"},
-		{"help exit-codes", exitOK, "75  data directory locked or port taken"},
+		{"help exit-codes", exitOK, "75  data directory locked, port taken or no file descriptor left"},
 		{"nonsense", exitUsage, `unknown command "nonsense"`},
 		{"config", exitUsage, "needs a command: check, print"},
 		{"data", exitUsage, "needs a command: check"},

@@ -138,7 +138,11 @@ func (d *daemon) ready() error {
 		return nil
 	}
 	s := d.node.Status()
-	if s.Leader == "" {
+	switch {
+	case s.Refetch:
+		return fmt.Errorf("no usable snapshot here reaches the log, which begins at entry %d: waiting for one of another node; "+
+			"if there is no other node, restore this one from a backup", s.LogFirstIndex)
+	case s.Leader == "":
 		return errors.New("no leader at present")
 	}
 	if slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool { return m.ID == s.ID && m.Full }) {
