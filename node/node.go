@@ -122,6 +122,11 @@ type Progress struct {
 	Loop      time.Duration // since the last turn of the loop; it turns at each tick
 	Disk      time.Duration // since the last write ended, or since the start
 	DiskWrite time.Duration // that the write under way has taken, zero if none is
+
+	// Turn and Write change with each turn of the loop and with each write. Who looks
+	// now and then learns from them that nothing got on, whatever the clock says: it
+	// jumps, and a process that was stopped for a while is not stuck.
+	Turn, Write int64
 }
 
 // Progress tells when loop and disk last got on.
@@ -131,8 +136,9 @@ func (n *Node) Progress() Progress {
 		Loop: now - time.Duration(n.loopAt.Load()),
 		Disk: now - time.Duration(n.diskAt.Load()),
 	}
-	if at := n.diskSince.Load(); at > 0 {
-		p.DiskWrite = now - time.Duration(at)
+	p.Turn, p.Write = n.loopAt.Load(), n.diskSince.Load()
+	if p.Write > 0 {
+		p.DiskWrite = now - time.Duration(p.Write)
 	}
 	return p
 }

@@ -59,6 +59,10 @@ type daemon struct {
 
 	phase   atomic.Pointer[string] // what the start waits for; nil once the node runs
 	running atomic.Bool
+	// loop and write are watch's: what it waits for. stuck is how long the loop
+	// has not turned, in nanoseconds, for whoever asks.
+	loop, write patience
+	stuck       atomic.Int64
 	// refetching: the own state was wrong. Only the start and then watch use it.
 	refetching bool
 	// committed is the newest committed configuration; never nil.
@@ -258,10 +262,6 @@ func (d *daemon) openNode() error {
 	}
 	d.log.Info("read", "log_from", uint64(durable.Base.Index)+1, "entries", len(durable.Entries), "snapshot", durable.Snapshot.Last.String(),
 		"term", uint64(durable.State.Term), "fence", int(durable.Fence))
-	if s := d.node.Status(); s.Refetch {
-		d.log.Error("no usable snapshot reaches the log: this node serves nothing until it has fetched one of another node; if there is none, restore it from a backup",
-			"log_from", uint64(durable.Base.Index)+1, "snapshot", durable.Snapshot.Last.String())
-	}
 	return d.transport.Start(transport.Hello{
 		Cluster: d.id.Cluster(), Node: d.id.Node(), ID: d.id.ID(), Name: d.cfg.Node.Name,
 		Boot: nc.Raft.Boot, MinLevel: 1, MaxLevel: machine.Level(),

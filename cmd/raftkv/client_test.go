@@ -85,7 +85,7 @@ func TestExitCodesOfOutcomes(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	if code, _, errOut := with("", ln.Addr().String(), "get", "k", "--timeout", "50ms"); code != exitNoLeader || !strings.Contains(errOut, "refused") {
+	if code, _, errOut := with("", ln.Addr().String(), "get", "k", "--timeout", "1s"); code != exitNoLeader || !strings.Contains(errOut, "refused") {
 		t.Errorf("nobody there: %d %s", code, errOut)
 	}
 	m.Before = nil

@@ -121,8 +121,8 @@ func (d *daemon) live() error {
 	if !d.running.Load() {
 		return nil
 	}
-	if p := d.node.Progress(); p.Loop > d.cfg.Service.WatchdogTimeout/2 {
-		return fmt.Errorf("the node's loop has stood still for %v", p.Loop.Round(time.Millisecond))
+	if stuck := time.Duration(d.stuck.Load()); stuck > d.cfg.Service.WatchdogTimeout/2 {
+		return fmt.Errorf("the node's loop has stood still for %v", stuck)
 	}
 	return nil
 }
@@ -147,9 +147,6 @@ func (d *daemon) ready() error {
 	}
 	if slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool { return m.ID == s.ID && m.Full }) {
 		return errors.New("disk space is below disk.reserve_bytes: this node takes no entries")
-	}
-	if s.Refetch {
-		return errors.New("waiting for a snapshot of another node")
 	}
 	return fmt.Errorf("not ready as %s of term %d: %d entries to apply", s.Role, s.Term, s.Lag)
 }
@@ -274,20 +271,43 @@ func (d *daemon) leaveLead() {
 // ends the process with a dump of its goroutines when they don't.
 func (d *daemon) checkProgress() {
 	p := d.node.Progress()
-	if limit := d.cfg.Service.WatchdogTimeout; p.Loop > limit {
+	loop, write := d.loop.look(p.Turn), time.Duration(0)
+	d.stuck.Store(int64(loop))
+	if p.Write != 0 {
+		write = d.write.look(p.Write)
+	}
+	if limit := d.cfg.Service.WatchdogTimeout; loop > limit {
 		// At once: an orderly stop would wait for the loop.
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
 		d.writeTrace("watchdog: the loop stands still")
-		d.log.Error("watchdog: the node's loop stands still; ending at once, the goroutines are above", "for", p.Loop.Round(time.Millisecond).String(), "code", int(exitInternal))
+		d.log.Error("watchdog: the node's loop stands still; ending at once, the goroutines are above", "for", loop.String(), "code", int(exitInternal))
 		d.flush()
 		os.Exit(int(exitInternal))
 	}
-	if limit := d.cfg.Disk.HangTimeout; p.DiskWrite > limit && d.othersLead() {
-		d.log.Error("the disk has been writing for too long while another node leads; ending", "for", p.DiskWrite.String(), "code", int(exitDisk))
+	if limit := d.cfg.Disk.HangTimeout; write > limit && d.othersLead() {
+		d.log.Error("the disk has been writing for too long while another node leads; ending", "for", write.String(), "code", int(exitDisk))
 		d.flush()
 		os.Exit(int(exitDisk)) // nothing that could touch the file
 	}
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
+}
+
+// patience tells how long something has not got on, in looks that are watchEvery
+// apart, and not by the clock: that jumps, and while the process is stopped
+// or its machine is asleep, nobody is late.
+type patience struct {
+	last  int64
+	looks int
+}
+
+// look takes a number that changes whenever the thing gets on.
+func (p *patience) look(now int64) time.Duration {
+	if now != p.last {
+		p.last, p.looks = now, 0
+		return 0
+	}
+	p.looks++
+	return time.Duration(p.looks) * watchEvery
 }
 
 func (d *daemon) othersLead() bool {
