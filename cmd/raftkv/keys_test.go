@@ -37,6 +37,24 @@ func TestMoreKeyCommands(t *testing.T) {
 		{"len t", exitOK, "4\n"},
 		{"len", exitOK, "2\n"},
 		{"len -o json", exitOK, "{\n  \"keys\": 2\n}\n"},
+		{"cas t text new", exitOK, "OK\n"},
+		{"cas t text text", exitCondition, ""},
+		{"cas t new text", exitOK, "OK\n"},
+		{"cas fresh 1 --missing", exitOK, "OK\n"},
+		{"cas fresh 2 --missing", exitCondition, ""},
+		{"cas fresh 2 --version 1", exitCondition, ""},
+		{"cas fresh 2", exitUsage, ""},
+		{"cas fresh 1 2 --missing", exitUsage, ""},
+		{"cas fresh 1 2 --ttl 0s", exitUsage, ""},
+		{"ttl fresh", exitOK, "forever\n"},
+		{"ttl fresh -o json", exitOK, "{\n  \"expires\": false,\n  \"key\": \"fresh\"\n}\n"},
+		{"ttl none", exitNotFound, ""},
+		{"expire fresh 1h", exitOK, "OK\n"},
+		{"expire fresh forever", exitOK, "OK\n"},
+		{"expire none 1h", exitNotFound, ""},
+		{"expire fresh 1", exitUsage, ""},
+		{"expire fresh 1us", exitUsage, ""},
+		{"del fresh", exitOK, "1\n"},
 		{"scan", exitOK, "n\nt\n"},
 		{"scan --values", exitOK, "n  43\nt  text\n"},
 		{"scan --values -o plain", exitOK, "n\t43\nt\ttext\n"},
@@ -199,6 +217,48 @@ func TestMarks(t *testing.T) {
 		if m.mark(step.n); m.upTo() != step.upTo {
 			t.Errorf("after line %d: done up to %d, want %d", step.n, m.upTo(), step.upTo)
 		}
+	}
+}
+
+// What dump writes load reads, byte by byte and with what time is left.
+func TestDumpAndLoad(t *testing.T) {
+	addr, _ := apitest.Serve(t, resptest.NewMemory(), feed.Config{}, nil)
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	for i := range 70 {
+		if code, _, errOut := with(string(every[i:]), addr, "put", fmt.Sprintf("k/%02d", i), "-"); code != exitOK {
+			t.Fatal(errOut)
+		}
+	}
+	with("", addr, "put", "k/"+string(every[1:]), "v")
+	with("", addr, "put", "k/short", "v", "--ttl", "1h")
+	with("", addr, "put", "other", "v")
+	file := filepath.Join(t.TempDir(), "d")
+	code, _, errOut := with("", addr, "dump", file, "--prefix", "k/")
+	if code != exitOK || errOut != "dumped 72 keys\n" {
+		t.Fatalf("%d %s", code, errOut)
+	}
+	if code, _, errOut := with("", addr, "dump", file); code != exitFail || !strings.Contains(errOut, "exists") {
+		t.Errorf("a file that is there: %d %s", code, errOut)
+	}
+	_, before, _ := with("", addr, "scan", "k/", "--values", "-o", "json")
+	other, _ := apitest.Serve(t, resptest.NewMemory(), feed.Config{}, nil)
+	if code, _, errOut := with("", other, "load", file); code != exitOK || errOut != "loaded 72 keys\n" {
+		t.Fatalf("%d %s", code, errOut)
+	}
+	if _, after, _ := with("", other, "scan", "--values", "-o", "json"); after != before || len(after) < 70*100 {
+		t.Errorf("%d bytes came back as %d", len(before), len(after))
+	}
+	if _, out, _ := with("", other, "ttl", "k/short"); !strings.HasPrefix(out, "59m") {
+		t.Errorf("it lives %q", out)
+	}
+	if code, _, errOut := with(`{"key":"gone","value":"x","expires":1}`, other, "load"); code != exitOK {
+		t.Error(errOut)
+	}
+	if code, _, _ := with("", other, "exists", "gone"); code != exitNotFound {
+		t.Error("what has expired came back")
 	}
 }
 

@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/internal/tcpproxy"
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// appender appends numbered tokens, each once, until the test stops it.
+type appender struct {
+	key    string
+	append func(ctx context.Context, token string) error // until it is settled
+	acked  atomic.Int64
+}
+
+func (a *appender) run(t *testing.T, stop <-chan struct{}) {
+	for i := 1; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		if err := a.append(t.Context(), fmt.Sprintf("<%s.%d>", a.key, i)); err != nil {
+			t.Errorf("%s: %v", a.key, err)
+			return
+		}
+		a.acked.Add(1)
+	}
+}
+
+// httpAppender speaks HTTP by hand, as any program could: a session, ascending
+// numbers, and each request again at another node until it is answered.
+func httpAppender(key string, nodes []string) *appender {
+	hc := &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}
+	session, seq, at := int64(0), 0, rand.IntN(len(nodes))
+	post := func(ctx context.Context, path, once, body string) (int, []byte, error) {
+		at++
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+nodes[at%len(nodes)]+path, strings.NewReader(body))
+		if err != nil {
+			return 0, nil, err
+		}
+		r.Header.Set("Content-Type", "application/octet-stream")
+		if once != "" {
+			r.Header.Set("Idempotency-Key", once)
+		}
+		resp, err := hc.Do(r)
+		if err != nil {
+			return 0, nil, err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return resp.StatusCode, b, err
+	}
+	until := func(ctx context.Context, want int, path, once, body string) ([]byte, error) {
+		deadline := time.Now().Add(time.Minute)
+		for {
+			status, b, err := post(ctx, path, once, body)
+			switch {
+			case err == nil && status == want:
+				return b, nil
+			case err == nil && status != 503 && status != 504 && status != 429:
+				return nil, fmt.Errorf("%s %s: status %d: %s", path, once, status, b)
+			case time.Now().After(deadline) || ctx.Err() != nil:
+				return nil, fmt.Errorf("%s %s: not settled: status %d, %w", path, once, status, err)
+			}
+			time.Sleep(5 * time.Millisecond) // a pause before the next try
+		}
+	}
+	return &appender{key: key, append: func(ctx context.Context, token string) error {
+		if session == 0 {
+			b, err := until(ctx, 201, "/v1/sessions", "", "")
+			if err != nil {
+				return err
+			}
+			var doc struct{ Session int64 }
+			if err := json.Unmarshal(b, &doc); err != nil || doc.Session == 0 {
+				return fmt.Errorf("session: %s, %w", b, err)
+			}
+			session = doc.Session
+		}
+		seq++
+		_, err := until(ctx, 200, "/v1/kv/"+key+"/append", fmt.Sprintf("%d:%d", session, seq), token)
+		return err
+	}}
+}
+
+// CS-01, CS-02, over HTTP and with the Go client: answers are lost after the request
+// was carried out, and leaders die. Each token is there once, and a watch through the
+// same proxies sees each append, once and in order.
+func TestOnceOverHTTPAndTheClient(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{YAML: small})
+	var on atomic.Bool
+	proxies := map[string]*tcpproxy.Proxy{} // by the address behind it
+	var over []string                       // HTTP, through proxies
+	for _, n := range c.Nodes {
+		for _, addr := range []string{n.Client, n.HTTP} {
+			p, err := tcpproxy.New(c.Host+":0", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(p.Close)
+			p.Bite(func() bool { return on.Load() && rand.IntN(6) == 0 })
+			proxies[addr] = p
+		}
+		over = append(over, proxies[n.HTTP].Addr())
+	}
+	kv, err := client.New(client.Config{
+		Endpoints: c.Endpoints(), Timeout: time.Minute, AttemptTimeout: 5 * time.Second,
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", proxies[addr].Addr())
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close()
+	all := []*appender{
+		httpAppender("tok-h1", over), httpAppender("tok-h2", over),
+		{key: "tok-c", append: func(ctx context.Context, token string) error {
+			_, err := kv.Append(ctx, "tok-c", []byte(token))
+			return err
+		}},
+		{key: "tok-t", append: func(ctx context.Context, token string) error {
+			_, err := kv.Txn().Append("tok-t", []byte(token)).Incr("count-t", 1).Commit(ctx)
+			return err
+		}},
+	}
+	stop := make(chan struct{})
+	var workers, watching sync.WaitGroup
+	for _, a := range all {
+		workers.Go(func() { a.run(t, stop) })
+	}
+	var seen map[string]string // values, as the watch saw them last
+	watching.Go(func() { seen = watchAppends(deadline(t), t, kv) })
+
+	advance := func() {
+		t.Helper()
+		for _, a := range all {
+			from := a.acked.Load()
+			until(t, a.key+" to get on", func() (bool, error) { return a.acked.Load() >= from+5, nil })
+		}
+	}
+	advance()
+	on.Store(true)
+	advance()
+	for range rounds(2, 6) {
+		victim := leader(t, c)
+		victim.Kill()
+		advance()
+		if err := victim.Start(); err != nil {
+			t.Fatal(err)
+		}
+		advance()
+	}
+	on.Store(false)
+	advance()
+	close(stop)
+	workers.Wait()
+	final, bitten, tokens := map[string]string{}, 0, int64(0)
+	for _, a := range all {
+		value, err := kv.Get(t.Context(), a.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		final[a.key] = string(value)
+		tokens += a.acked.Load()
+		for i := int64(1); i <= a.acked.Load(); i++ {
+			if n := strings.Count(string(value), fmt.Sprintf("<%s.%d>", a.key, i)); n != 1 {
+				t.Errorf("token %d of %s is there %d times", i, a.key, n)
+			}
+		}
+	}
+	if n, err := kv.Incr(t.Context(), "count-t", 0); err != nil || n != all[3].acked.Load() {
+		t.Errorf("%d transactions are counted, %d were acknowledged (%v)", n, all[3].acked.Load(), err)
+	}
+	if err := kv.Put(t.Context(), "tok-end", nil); err != nil {
+		t.Fatal(err)
+	}
+	watching.Wait()
+	for key, value := range final {
+		if seen[key] != value {
+			t.Errorf("the watch saw %d bytes of %s, there are %d", len(seen[key]), key, len(value))
+		}
+	}
+	for _, p := range proxies {
+		bitten += p.Bitten()
+	}
+	t.Logf("%d tokens, %d answers were lost", tokens, bitten)
+	if bitten == 0 {
+		t.Error("no answer was lost: nothing was tested")
+	}
+	sameState(t, c)
+}
+
+// watchAppends follows all tokens from the first entry on: each change must add one
+// token to what was there before. It ends with the key tok-end.
+func watchAppends(ctx context.Context, t *testing.T, kv *client.Client) map[string]string {
+	seen := map[string]string{}
+	for ch, err := range kv.Watch(ctx, client.WatchOptions{Prefix: "tok-", From: 1}) {
+		if err != nil {
+			t.Errorf("watch: %v", err)
+			break
+		}
+		if ch.Key == "tok-end" {
+			break
+		}
+		added, ok := strings.CutPrefix(string(ch.Value), seen[ch.Key])
+		if !ok || strings.Count(added, "<") != 1 {
+			t.Errorf("%s at %s: %q came behind %d bytes", ch.Key, ch.Place, added, len(seen[ch.Key]))
+			break
+		}
+		seen[ch.Key] = string(ch.Value)
+	}
+	return seen
+}
