@@ -156,6 +156,9 @@ func (c *client) send() {
 	case again:
 		// All that is pending, in order: a later one alone would meet a gap.
 		batch = slices.Clone(c.pending[:min(len(c.pending), max(room, 1))])
+		if len(batch) > 1 && !w.calm && w.chance(8) {
+			batch = batch[1:] // a client that does it wrong meets one
+		}
 	case w.closing:
 		return
 	default:

@@ -69,8 +69,12 @@ func allFaults() []fault {
 			if h == nil {
 				return false
 			}
-			h.clock.starved = w.now + w.upTo(3*time.Second)
-			return w.cutLeader()
+			// Long enough for another leader, and for clients of both.
+			d := w.between(time.Second, 5*time.Second)
+			h.clock.starved = w.now + d
+			cuts := w.cut([]*host{h}, w.others(h), true)
+			w.after(d, func() { w.uncut(cuts) })
+			return true
 		}},
 		{"clock-jump", "", on((*world).jump)},
 		{"transfer", "", (*world).transfer},
@@ -147,11 +151,13 @@ func (w *world) killInstalling() bool {
 
 // later undoes a cut after a while, if nothing else has by then.
 func (w *world) later(cuts [][2]*host) {
-	w.after(w.upTo(4*time.Second), func() {
-		for _, c := range cuts {
-			w.unblock(c[0], c[1])
-		}
-	})
+	w.after(w.upTo(4*time.Second), func() { w.uncut(cuts) })
+}
+
+func (w *world) uncut(cuts [][2]*host) {
+	for _, c := range cuts {
+		w.unblock(c[0], c[1])
+	}
 }
 
 // cut stops what goes from any of a to any of b.

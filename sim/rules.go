@@ -8,6 +8,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/statemachine"
 )
 
 // rule is one thing that must hold whatever happens. Its functions are called
@@ -36,7 +37,7 @@ type rule struct {
 type rules struct {
 	w     *world
 	all   []*rule
-	steps int
+	first *Broken // what ends the run
 }
 
 func newRules(w *world) *rules {
@@ -54,7 +55,8 @@ func newRules(w *world) *rules {
 
 // broken ends the run.
 func (r *rules) broken(name, format string, args ...any) {
-	panic(&Broken{name, r.w.now, fmt.Sprintf(format, args...)})
+	r.first = &Broken{name, r.w.now, fmt.Sprintf(format, args...)}
+	panic(r.first)
 }
 
 func (r *rule) broken(w *world, format string, args ...any) {
@@ -272,7 +274,11 @@ func (r *rules) applied(h *host, e *raft.Entry, result []byte) {
 	if !f.applied {
 		f.hash, f.result, f.applied = h.machine.Hash(), xxh3.Hash(result), true
 		if wrong := t.run(e, result); wrong != "" {
-			r.broken("results", "entry %v of %q: %s: %q", e.EntryID, e.Data, wrong, result)
+			rule := "results"
+			if len(e.Data) > 0 && statemachine.Op(e.Data[0]) == statemachine.OpOnce {
+				rule = "session results exactly once"
+			}
+			r.broken(rule, "entry %v of %q: %s: %q", e.EntryID, e.Data, wrong, result)
 		}
 		r.w.note(uint64(e.Index) ^ uint64(f.hash[0])<<56 ^ f.result)
 	}

@@ -145,7 +145,7 @@ func (b *Broken) Error() string { return fmt.Sprintf("at %v: %s: %s", b.At, b.Ru
 
 // explain turns what a run panicked with into an error.
 func (w *world) explain(p any) error {
-	if b, ok := p.(*Broken); ok {
+	if b := w.rules.first; b != nil { // it may have come through code that wraps panics
 		return b
 	}
 	// An assertion of the shipped code, or a fault of the simulator.

@@ -195,7 +195,8 @@ func (w *world) replaceSoon(lost *host) {
 			m.Learner = false
 			w.change(l, fresh.id, &m)
 		default:
-			if f := w.truth.at(w.truth.committed()); f != nil && !slices.Contains(w.truth.voters, lost.id) && slices.Contains(w.truth.voters, fresh.id) {
+			committed := l.core().Status().Committed
+			if !committed.IsVoter(lost.id) && committed.IsVoter(fresh.id) {
 				lost.left = true
 				lost.crash(killed)
 				lost.dead, lost.drive.ghost = false, false

@@ -101,11 +101,11 @@ func (t *truth) run(e *raft.Entry, result []byte) string {
 	case res.Kind == statemachine.ResultError && sessionError(res.Bytes):
 		return ""
 	case ran && was != string(result):
-		return "a repeated session write has another result"
+		return "a write of a session that comes again has another result"
 	case ran:
 		return ""
 	case c.Seq != t.last[c.Num]+1:
-		return "a session write ran out of its order"
+		return "a write of a session ran out of its order"
 	}
 	t.ran[k], t.last[c.Num] = string(result), c.Seq
 	var inner statemachine.Command
