@@ -122,6 +122,8 @@ type HTTP struct {
 	// Hosts are the names, separated by blanks, that requests may be addressed to beside IP addresses, localhost and
 	// the http addresses of members. Others are refused: a web page may have led a browser here.
 	Hosts string `key:"hosts"`
+	// Connections is how many are served at a time; one more is closed.
+	Connections int `key:"connections" default:"10000" min:"1" max:"1000000"`
 	// Requests is how many requests of /v1 may be under way at a time, watchers apart; more are refused as busy.
 	Requests int `key:"requests" default:"1024" min:"1" max:"1048576"`
 	// BodyBytes is how much the bodies of requests under way may take together; more are refused as busy.

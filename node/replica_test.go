@@ -252,6 +252,33 @@ func TestReadFollowsTheLeader(t *testing.T) {
 	k.want("")
 }
 
+// What a node shows to stale readers may be as old as its silence.
+func TestSilenceIsTold(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect(1)
+	silence := func(id raft.NodeID) float64 { return c.host(id).r.Status().SilenceSeconds }
+	c.tick(30)
+	for id := raft.NodeID(1); id <= 3; id++ {
+		if got := silence(id); got != 0 {
+			t.Errorf("node %d hears its leader and tells %v s of silence", id, got)
+		}
+	}
+	c.cut = func(from, to raft.NodeID) bool { return from == 2 || to == 2 }
+	c.tick(300)
+	// It is noticed with an election timeout at the latest, and looked at now and then.
+	if got := silence(2); got > 3 || got < 2.7 {
+		t.Errorf("after 3 s without a leader it tells %v s", got)
+	}
+	if got := silence(1); got != 0 {
+		t.Errorf("the leader tells %v s", got)
+	}
+	c.cut = nil
+	c.tick(30)
+	if got := silence(2); got != 0 {
+		t.Errorf("it hears a leader again and tells %v s", got)
+	}
+}
+
 // One confirmation serves all reads of a batch (OL-12).
 func TestReadsShareOneRound(t *testing.T) {
 	c := newCluster(t, 3, nil)

@@ -38,7 +38,7 @@ type Status struct {
 	Transfer      string         `json:"transfer,omitempty"` // leadership is being handed to it
 	Members       []MemberStatus `json:"members"`
 	UptimeSeconds float64        `json:"uptime_seconds"`
-	// SilenceSeconds is how long this node has neither led nor heard a leader, to a
+	// SilenceSeconds is how long this node has neither led nor followed a leader, to a
 	// fraction of an election timeout: what it shows may be older by so much, and by Lag.
 	SilenceSeconds float64 `json:"silence_seconds"`
 	Boot           string  `json:"boot"`
@@ -99,6 +99,9 @@ func (r *Replica) Status() Status {
 		UptimeSeconds:  float64(r.tick) * r.cfg.Tick.Seconds(),
 		SilenceSeconds: float64(r.tick-r.inTouch) * r.cfg.Tick.Seconds(),
 		Boot:           fmt.Sprintf("%x", r.cfg.Raft.Boot),
+	}
+	if c.Ready {
+		s.SilenceSeconds = 0
 	}
 	if c.Commit > r.applied {
 		s.Lag = uint64(c.Commit - r.applied)

@@ -110,7 +110,7 @@ func (d *daemon) serveHTTP() error {
 		ln = tls.NewListener(ln, d.clientTLS)
 	}
 	d.http = httpapi.New(ln, httpapi.Config{
-		Live: d.live, Ready: d.ready, Status: d.status, Metrics: d.metrics(), Debug: d.cfg.HTTP.Debug, Log: d.log,
+		Live: d.live, Ready: d.ready, Status: d.status, Metrics: d.metrics(), Debug: d.cfg.HTTP.Debug, Connections: d.cfg.HTTP.Connections, Log: d.log,
 		Trace: func() ([]byte, error) { return d.trace("asked for over HTTP") },
 	})
 	d.serve("serve HTTP", d.http.Serve)

@@ -2,14 +2,18 @@ package httpapi
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/server/feed"
@@ -145,6 +149,44 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Idle connections are bounded: one more is closed, and room comes back.
+func TestConnectionsAreBounded(t *testing.T) {
+	m := newMemory(feed.Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(ln, Config{
+		Live: func() error { return nil }, Ready: func() error { return nil }, Status: func(context.Context) (any, error) { return nil, nil },
+		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Connections: 3,
+	})
+	s.Attach(API{Backend: m, Feed: m.hub})
+	base := run(t, s, m.hub)
+	var held []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+	}
+	for s.open.Load() < 3 {
+		time.Sleep(time.Millisecond) // a pause between looks
+	}
+	const get = "GET /v1/kv/a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	if got, _ := raw(t, base, get, nil); got != 0 {
+		t.Errorf("a fourth connection is answered with %d", got)
+	}
+	held[0].Close()
+	for s.open.Load() > 2 {
+		time.Sleep(time.Millisecond)
+	}
+	if got, _ := raw(t, base, get, nil); got != 404 {
+		t.Errorf("there is room again, and the answer is %d", got)
 	}
 }
 

@@ -31,7 +31,9 @@ type Config struct {
 	Trace func() ([]byte, error)
 	// Debug serves /debug even where other machines reach this port.
 	Debug bool
-	Log   *slog.Logger
+	// Connections is how many there may be at a time; one more is closed. Default 10,000.
+	Connections int
+	Log         *slog.Logger
 }
 
 // Limits on whoever connects.
@@ -49,6 +51,7 @@ type Server struct {
 	http http.Server
 	ln   net.Listener
 	api  atomic.Pointer[api] // nil until Attach
+	open atomic.Int64        // connections
 	stop chan struct{}       // closed when nobody waits for answers any more
 }
 
@@ -111,6 +114,18 @@ func New(ln net.Listener, cfg Config) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	most := int64(cfg.Connections)
+	def(&most, 10_000)
+	s.http.ConnState = func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if s.open.Add(1) > most {
+				c.Close() // it is counted until the server has noticed
+			}
+		case http.StateClosed, http.StateHijacked:
+			s.open.Add(-1)
+		}
 	}
 	return s
 }
