@@ -24,9 +24,15 @@ func clientCommands() []command {
 		c.w.Status("OK")
 	}
 	return []command{
-		{name: "client", arity: -2, group: "connection", since: "2.4.0", cost: "O(1)", summary: "About connections", subs: []*command{
+		{name: "client", arity: -2, group: "connection", since: "2.4.0", cost: "O(1)", summary: "About connections", subs: append(trackingCommands(), []*command{
 			{name: "getname", arity: 2, flags: local, since: "2.6.9", cost: "O(1)", summary: "Get the name of the connection", local: getName},
-			{name: "getredir", arity: 2, flags: local, since: "6.0.0", cost: "O(1)", summary: "There is no tracking: -1", local: func(c *conn, _ [][]byte) { c.w.Int(-1) }},
+			{name: "getredir", arity: 2, flags: local, since: "6.0.0", cost: "O(1)", summary: "Messages of tracking go to no other connection: 0, or -1 without tracking", local: func(c *conn, _ [][]byte) {
+				if c.track.on {
+					c.w.Int(0)
+					return
+				}
+				c.w.Int(-1)
+			}},
 			{name: "id", arity: 2, flags: local, since: "5.0.0", cost: "O(1)", summary: "Get its number", local: func(c *conn, _ [][]byte) { c.w.Int(int64(c.id)) }},
 			{name: "info", arity: 2, flags: local, since: "6.2.0", cost: "O(1)", summary: "Describe it on one line", local: func(c *conn, _ [][]byte) {
 				c.share()
@@ -50,7 +56,7 @@ func clientCommands() []command {
 				c.w.Int(0)
 			}},
 			helpCommand(),
-		}},
+		}...)},
 	}
 }
 
@@ -81,6 +87,9 @@ func (c *conn) share() {
 }
 
 func (c *conn) setProto(proto int) {
+	if proto != 3 {
+		c.untrack()
+	}
 	c.w.Proto = proto
 	c.shared.proto.Store(int32(proto))
 	c.judge()

@@ -32,10 +32,11 @@ type conn struct {
 	checked  bool          // requests must be permitted
 	stale    bool          // READONLY
 	subs     names         // channels
-	psubs    names         // patterns of channels
-	mute     mute          // CLIENT REPLY
-	newest   *command      // the last one that was understood
-	slow     *slow         // notes on the one under way, if it may be slow
+	track    tracking
+	psubs    names    // patterns of channels
+	mute     mute     // CLIENT REPLY
+	newest   *command // the last one that was understood
+	slow     *slow    // notes on the one under way, if it may be slow
 	monitors bool
 	bounded  bool // the socket has a deadline for reading
 	last     bool // close after the reply under way
@@ -126,6 +127,7 @@ func (c *conn) serve() {
 	graceful := c.read()
 	c.unsubscribeAll()
 	c.unmonitor()
+	c.untrack()
 	if !graceful {
 		c.kill() // nobody is there to take a reply
 	}
@@ -292,6 +294,10 @@ func (c *conn) request(cmd *command, r *request) {
 		kind = node.StaleRead
 	default:
 		kind = node.Read
+	}
+	if c.track.on && c.multi == nil {
+		c.noteKeys(cmd, r.args)
+		c.track.caching = 0
 	}
 	data := c.encode(r.cmd)
 	if r.told != nil {

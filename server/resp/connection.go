@@ -89,6 +89,7 @@ func quit(c *conn, _ [][]byte) {
 func reset(c *conn, _ [][]byte) {
 	c.unsubscribeAll()
 	c.unmonitor()
+	c.untrack()
 	c.w.Status("RESET")
 	c.setProto(2)
 	c.stale = false

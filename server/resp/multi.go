@@ -200,6 +200,12 @@ func exec(c *conn, args [][]byte) bool {
 		return true
 	}
 	list, watches := c.multi.list, c.watches
+	if c.track.on {
+		for _, q := range list {
+			c.noteKeys(q.cmd, q.args)
+		}
+		c.track.caching = 0
+	}
 	c.endMulti()
 	block := statemachine.Command{Op: statemachine.OpReadBlock, Num: int64(len(watches))}
 	for _, w := range watches {

@@ -56,6 +56,7 @@ type hub struct {
 	mu       sync.RWMutex
 	channels map[string]subscribers
 	patterns map[string]subscribers
+	tracked  tracked
 	reading  *reading // nil while nobody subscribes
 }
 
@@ -75,7 +76,7 @@ type reading struct {
 }
 
 func newHub(s *Server) *hub {
-	return &hub{srv: s, channels: make(map[string]subscribers), patterns: make(map[string]subscribers)}
+	return &hub{srv: s, channels: make(map[string]subscribers), patterns: make(map[string]subscribers), tracked: newTracked()}
 }
 
 func (h *hub) of(pattern bool) map[string]subscribers {
@@ -90,22 +91,8 @@ func (h *hub) of(pattern bool) map[string]subscribers {
 func (h *hub) add(c *conn, name string, pattern bool, slot uint64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.reading == nil {
-		sub, err := h.srv.cfg.Feed.Subscribe(feed.Options{Now: true, Match: h.wants})
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		r := &reading{sub, cancel}
-		h.reading = r
-		h.srv.all.Add(1)
-		// Owns its subscription to the feed. Ends with the last subscriber, or with the
-		// feed. Shutdown waits for it.
-		go func() {
-			defer h.srv.all.Done()
-			defer sub.Close()
-			h.distribute(ctx, r)
-		}()
+	if err := h.read(); err != nil {
+		return err
 	}
 	m := h.of(pattern)
 	if m[name] == nil {
@@ -125,7 +112,35 @@ func (h *hub) remove(c *conn, pattern bool, names ...string) {
 			delete(m, name)
 		}
 	}
-	if h.reading != nil && len(h.channels) == 0 && len(h.patterns) == 0 {
+	h.rest()
+}
+
+// read makes sure that the feed is read. The caller holds mu.
+func (h *hub) read() error {
+	if h.reading != nil {
+		return nil
+	}
+	sub, err := h.srv.cfg.Feed.Subscribe(feed.Options{Now: true, Match: h.wants})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &reading{sub, cancel}
+	h.reading = r
+	h.srv.all.Add(1)
+	// Owns its subscription to the feed. Ends with the last subscriber, or with the
+	// feed. Shutdown waits for it.
+	go func() {
+		defer h.srv.all.Done()
+		defer sub.Close()
+		h.distribute(ctx, r)
+	}()
+	return nil
+}
+
+// rest ends that if nobody needs it. The caller holds mu.
+func (h *hub) rest() {
+	if h.reading != nil && len(h.channels) == 0 && len(h.patterns) == 0 && h.tracked.idle() {
 		h.reading.cancel()
 		h.reading = nil
 	}
@@ -133,7 +148,7 @@ func (h *hub) remove(c *conn, pattern bool, names ...string) {
 
 // wants tells whether an event of the feed may become a message.
 func (h *hub) wants(e *feed.Event) bool {
-	return e.Kind == statemachine.ChangeMessage || h.srv.events.Load().wants(&e.Change)
+	return e.Kind != statemachine.ChangeNote || h.srv.events.Load().wants(&e.Change)
 }
 
 // distribute gives messages to subscribers until nobody is one.
@@ -172,6 +187,7 @@ func (h *hub) deliver(r *reading, e *feed.Event) bool {
 		h.message(e.At, e.Key, e.Value)
 		return true
 	}
+	h.invalidate(e)
 	set := h.srv.events.Load()
 	if !set.wants(&e.Change) {
 		return true
@@ -244,6 +260,12 @@ func (h *hub) cutAll(r *reading) {
 				c.kill()
 			}
 		}
+	}
+	for c := range h.tracked.keys {
+		c.kill()
+	}
+	for c := range h.tracked.bcast {
+		c.kill()
 	}
 }
 

@@ -235,3 +235,27 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A message of a block is sent with it.
+func TestPublishInABlock(t *testing.T) {
+	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{})
+	s, p := newTalker(t, addr), newTalker(t, addr)
+	s.expect("[subscribe c :1]", "subscribe c")
+	p.expect("+OK", "multi")
+	p.expect("+QUEUED", "set k v")
+	p.expect("+QUEUED", "publish c m")
+	p.expect("[+OK :1]", "exec")
+	if got := s.hear(); got != "[message c m]" {
+		t.Error(got)
+	}
+	s.say("reset")
+	s.say("hello 3")
+	s.expect("+OK", "multi")
+	s.expect("+QUEUED", "subscribe d")
+	s.expect("+QUEUED", "set k w")
+	s.expect("[>[subscribe d :1] +OK]", "exec")
+	p.expect(":1", "publish d m")
+	if got := s.hear(); got != ">[message d m]" {
+		t.Error(got)
+	}
+}

@@ -17,7 +17,7 @@ func nodeCommands() []command {
 	const admin = local | fAdmin
 	return []command{
 		{name: "bgsave", arity: -1, flags: admin, group: "server", since: "1.0.0", cost: "O(n) in the state", syntax: "[SCHEDULE]", summary: "Begin a snapshot of this node; writes are durable without", local: bgSave},
-		{name: "save", arity: 1, flags: admin | fBlocks, group: "server", since: "1.0.0", cost: "O(n) in the state", summary: "Write a snapshot of this node and wait for it", local: func(c *conn, _ [][]byte) {
+		{name: "save", arity: 1, flags: admin | fBlocks | fNoMulti, group: "server", since: "1.0.0", cost: "O(n) in the state", summary: "Write a snapshot of this node and wait for it", local: func(c *conn, _ [][]byte) {
 			c.admin(func(ctx context.Context, a Admin) (string, error) { return a.Snapshot(ctx) })
 			if c.w.Bytes()[0] != '-' {
 				c.w.Reset(4 << 10)
@@ -36,8 +36,8 @@ func nodeCommands() []command {
 		}},
 		{name: "lastsave", arity: 1, flags: admin | fFast, group: "server", since: "1.0.0", cost: "O(1)", summary: "Get the log time of the newest snapshot, in seconds since the Unix epoch; 0 if there is none",
 			local: func(c *conn, _ [][]byte) { c.w.Int(c.srv.backend.Status().SnapshotTime) }},
-		{name: "monitor", arity: 1, flags: admin, group: "server", since: "1.0.0", cost: "O(1)", summary: "See all requests of this node's clients, but those with passwords", local: monitor},
-		{name: "shutdown", arity: -1, flags: admin, group: "server", since: "1.0.0", cost: "waits for the cluster", syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+		{name: "monitor", arity: 1, flags: admin | fNoMulti, group: "server", since: "1.0.0", cost: "O(1)", summary: "See all requests of this node's clients, but those with passwords", local: monitor},
+		{name: "shutdown", arity: -1, flags: admin | fNoMulti, group: "server", since: "1.0.0", cost: "waits for the cluster", syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
 			summary: "End this node in order; whoever supervises it may start it again", local: shutdown},
 		{name: "time", arity: 1, flags: local | fFast, group: "server", since: "2.6.0", cost: "O(1)", summary: "Get this node's clock: seconds and microseconds",
 			local: func(c *conn, _ [][]byte) {
