@@ -53,7 +53,7 @@ func answer(r *raft.Raft, o raft.Output) (last raft.EntryID) {
 	return last
 }
 
-func leaderOfThree(b *testing.B) *raft.Raft {
+func leaderOfThree(b testing.TB) *raft.Raft {
 	cfg := raft.DefaultConfig()
 	cfg.ID, cfg.Boot = 1, 1
 	var d raft.Durable

@@ -85,8 +85,7 @@ func (r *Raft) Output(room Room) Output {
 	}
 	if soft := (Soft{Role: r.role, Term: r.term, Leader: r.leader}); soft != r.softSent {
 		r.softSent = soft
-		soft.Reason = r.reason
-		out.Soft = &soft
+		out.Soft = &Soft{soft.Role, soft.Term, soft.Leader, r.reason} // a copy: soft itself would be allocated each time
 	}
 	return out
 }
