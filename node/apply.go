@@ -99,7 +99,7 @@ func (a *Applier) Do(j *Job) {
 		j.freezeErr = a.freeze()
 	}
 	a.deliver()
-	j.last, j.hash = a.applied, a.m.Hash()
+	j.last, j.hash, j.level = a.applied, a.m.Hash(), a.m.Level()
 	j.deadline, j.hasDeadline = a.m.Deadline()
 }
 

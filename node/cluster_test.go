@@ -24,6 +24,7 @@ type machine struct {
 	due     raft.Time
 	frozen  []byte
 	poison  string
+	level   uint32
 	twist   string // a command that this machine applies wrongly
 }
 
@@ -46,6 +47,7 @@ func (m *machine) Apply(e raft.Entry, dst []byte) []byte {
 		cmd += " wrongly"
 	}
 	fmt.Sscanf(cmd, "due %d", &m.due)
+	fmt.Sscanf(cmd, "level %d", &m.level)
 	m.list = append(m.list, cmd)
 	return append(append(dst, "ok "...), cmd...)
 }
@@ -60,7 +62,7 @@ func (m *machine) Hash() [16]byte {
 	h.Write([]byte(strings.Join(m.list, ",")))
 	return [16]byte(h.Sum(nil))
 }
-func (m *machine) Level() uint32 { return 1 }
+func (m *machine) Level() uint32 { return max(m.level, 1) }
 
 func (m *machine) Freeze() error {
 	m.frozen = []byte(strings.Join(m.list, ","))

@@ -69,6 +69,15 @@ type Config struct {
 	// low. Nil: none does.
 	Frees func(cmd []byte) bool
 
+	// Level makes the command that raises the level of commands to n. It is proposed
+	// once MaxLevel, which is what this binary knows, and PeerLevel of every other member (0: not
+	// known at present) allow it. Nil: never. Needs is the level that a command needs: below it
+	// it is refused. It is asked only while the level is below MaxLevel. Nil: none.
+	Level     func(n uint32) []byte
+	MaxLevel  uint32
+	PeerLevel func(raft.NodeID) uint32
+	Needs     func(cmd []byte) uint32
+
 	// Check tells whether this binary knows a command. Those of other nodes, which
 	// may be newer, are checked before they enter the log: a committed one that a node doesn't
 	// know ends it. Nil: no check.

@@ -51,6 +51,7 @@ type Job struct {
 	hasDeadline bool
 	restoreErr  error
 	freezeErr   error
+	level       uint32   // of the machine
 	verified    []report // at the entries of verify; from is not set
 	results     [][]byte // of the tickets of other nodes' commands, in order
 }

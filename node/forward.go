@@ -93,6 +93,8 @@ func errorOf(reason byte) error {
 		return ErrBusy
 	case 10:
 		return ErrNotReady
+	case 11:
+		return ErrLevel
 	}
 	return errOther
 }

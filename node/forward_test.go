@@ -197,7 +197,7 @@ func TestForwardIsCutAtItsFirstRefusal(t *testing.T) {
 }
 
 func TestReasonsSurviveTheWire(t *testing.T) {
-	for _, err := range []error{nil, raft.ErrBusy, raft.ErrTransfer, ErrNoSpace, ErrTimeout, ErrShutdown, ErrLostLead, ErrEarlier, ErrBusy, ErrNotReady} {
+	for _, err := range []error{nil, raft.ErrBusy, raft.ErrTransfer, ErrNoSpace, ErrTimeout, ErrShutdown, ErrLostLead, ErrEarlier, ErrBusy, ErrNotReady, ErrLevel} {
 		if got := errorOf(reasonOf(err)); got != err {
 			t.Errorf("%v came over as %v", err, got)
 		}

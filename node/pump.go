@@ -151,6 +151,10 @@ func (l *lane) nextSeq() uint64 {
 // propose appends the first waiting write to the own log.
 func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 	l := &c.lane
+	if r.tooNew(o.req.Data) {
+		r.overload(c, ErrLevel)
+		return true
+	}
 	if r.spared(o.req.Data) {
 		r.overload(c, r.noSpace())
 		return true

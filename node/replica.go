@@ -67,6 +67,7 @@ type Replica struct {
 
 	timeEntry timeEntry
 	compare   compare
+	level     level
 	snap      snapshots
 	fetch     fetching
 	transfers []transfer
@@ -108,6 +109,7 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 		r.forgiven = durable.Seq + 1
 	}
 	r.timeEntry.command = tick
+	r.level.inForce = durable.Snapshot.Level
 	r.snap.meta = durable.Snapshot
 	r.fwd.init(cfg.Raft.Boot)
 	r.serve.init()
@@ -248,6 +250,7 @@ func (r *Replica) onSoft(s raft.Soft) {
 		r.clock.elected(r.lastTime, r.wall)
 		r.timeEntry.elected()
 		r.compare.proposed = 0
+		r.level.proposed = 0
 	}
 	r.log.Info("role changed", "role", s.Role.String(), "term", uint64(s.Term), "leader", s.Leader.String(), "reason", s.Reason)
 	r.metrics.RoleChanges.Add(1)
@@ -400,6 +403,7 @@ func (r *Replica) onTick(ev Tick) {
 	r.lookAtSnapshots(s)
 	r.endTransfers()
 	r.proposeVerify()
+	r.proposeLevel()
 	r.lookAtPoints()
 }
 
@@ -488,6 +492,7 @@ func (r *Replica) onApplied(j *Job) {
 		}
 		r.settled(&t.op, t.id.Index)
 	}
+	r.noteLevel(j.level)
 	for _, v := range j.verified {
 		r.onVerified(v)
 	}

@@ -189,6 +189,9 @@ func (r *Replica) mayServe(cmd []byte) error {
 			return err
 		}
 	}
+	if r.tooNew(cmd) {
+		return ErrLevel
+	}
 	if r.spared(cmd) {
 		return ErrNoSpace
 	}

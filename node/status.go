@@ -32,6 +32,8 @@ type Status struct {
 	Fence         string         `json:"fence,omitempty"`
 	Refetch       bool           `json:"refetch,omitempty"`      // no usable snapshot here: waits for one of the leader's
 	Forgotten     int            `json:"forgotten,omitempty"`    // members that came back with less than they had acknowledged
+	Level         uint32         `json:"level"`                  // of commands and meanings in force
+	MaxLevel      uint32         `json:"max_level"`              // that this binary knows
 	AgreedIndex   uint64         `json:"agreed_index,omitempty"` // newest entry at which a majority of the voters was seen to have this node's state
 	Differ        []string       `json:"differ,omitempty"`       // members whose state was another one when it was compared last
 	LowSpace      bool           `json:"low_space,omitempty"`
@@ -71,27 +73,28 @@ func idText(id raft.NodeID) string {
 func (r *Replica) Status() Status {
 	c := r.core.Status()
 	s := Status{
-		Name:           r.cfg.Name,
-		ID:             idText(c.ID),
-		Cluster:        r.cfg.Cluster,
-		Version:        r.cfg.Version,
-		Role:           c.Role.String(),
-		Leader:         idText(c.Leader),
-		Term:           uint64(c.Term),
-		Vote:           idText(c.Vote),
-		LastIndex:      uint64(c.Last.Index),
-		StableIndex:    uint64(c.Stable),
-		CommitIndex:    uint64(c.Commit),
-		AppliedIndex:   uint64(r.applied),
-		StateHash:      fmt.Sprintf("%x", r.hash),
-		LogBytes:       c.LogBytes,
-		LogFirstIndex:  uint64(c.Base.Index) + 1,
-		SnapshotIndex:  uint64(r.snap.meta.Last.Index),
-		SnapshotBytes:  r.snap.bytes,
-		SnapshotTime:   int64(r.snap.meta.Time) / 1_000_000_000,
-		Ready:          r.isReady.Load(),
-		Refetch:        c.Refetch,
-		Forgotten:      c.Forgotten,
+		Name:          r.cfg.Name,
+		ID:            idText(c.ID),
+		Cluster:       r.cfg.Cluster,
+		Version:       r.cfg.Version,
+		Role:          c.Role.String(),
+		Leader:        idText(c.Leader),
+		Term:          uint64(c.Term),
+		Vote:          idText(c.Vote),
+		LastIndex:     uint64(c.Last.Index),
+		StableIndex:   uint64(c.Stable),
+		CommitIndex:   uint64(c.Commit),
+		AppliedIndex:  uint64(r.applied),
+		StateHash:     fmt.Sprintf("%x", r.hash),
+		LogBytes:      c.LogBytes,
+		LogFirstIndex: uint64(c.Base.Index) + 1,
+		SnapshotIndex: uint64(r.snap.meta.Last.Index),
+		SnapshotBytes: r.snap.bytes,
+		SnapshotTime:  int64(r.snap.meta.Time) / 1_000_000_000,
+		Ready:         r.isReady.Load(),
+		Refetch:       c.Refetch,
+		Forgotten:     c.Forgotten,
+		Level:         r.level.inForce, MaxLevel: r.cfg.MaxLevel,
 		AgreedIndex:    uint64(r.compare.agreed),
 		LowSpace:       r.space.Low,
 		Transfer:       idText(c.Transfer),

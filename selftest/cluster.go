@@ -309,6 +309,7 @@ type Status struct {
 	UptimeSeconds float64 `json:"uptime_seconds"` // counted in ticks: it stands still while the node does
 	StateHash     string  `json:"state_hash"`
 
+	Level       uint32   `json:"level"`
 	Fence       string   `json:"fence"`
 	AgreedIndex uint64   `json:"agreed_index"`
 	Differ      []string `json:"differ"`

@@ -23,6 +23,7 @@ const (
 	OpOnce         Op = 10 // (inner command); num is the session, Seq the sequence number
 	OpVerify       Op = 11 // (): answers the state hash at exactly this entry
 	OpLimit        Op = 12 // (name); num is the new value of a cluster setting
+	OpLevel        Op = 13 // (); num is the level of commands and meanings from here on
 
 	OpGetDel      Op = 20 // (key)
 	OpGetEx       Op = 21 // (key); flags as OpSet's, FlagPersist; num as OpSet's

@@ -95,7 +95,7 @@ func (m *Machine) Freeze() error {
 	s := m.st
 	s.view = &view{
 		head: header{
-			level: level, applied: s.applied, now: s.now, hash: s.hash(), limits: s.limits,
+			level: s.level, applied: s.applied, now: s.now, hash: s.hash(), limits: s.limits,
 			sessions: uint64(s.sessions.Len()), keys: uint64(s.tree.Len()),
 		},
 		oldKeys: btree.NewBTreeGOptions(func(a, b item) bool { return a.key < b.key }, btree.Options{NoLocks: true}),

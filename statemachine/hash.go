@@ -124,13 +124,13 @@ func (s *state) hash() [16]byte {
 	t.add(s.lasting)
 	t.add(s.birthSum)
 	t.add(s.settings)
-	t.add(element([8]uint64{tagInstant, uint64(s.applied.Index), uint64(s.applied.Term), uint64(s.now), level}))
+	t.add(element([8]uint64{tagInstant, uint64(s.applied.Index), uint64(s.applied.Term), uint64(s.now), uint64(s.level)}))
 	return t.bytes()
 }
 
 // recompute is hash from what is stored, without the running sums.
 func (s *state) recompute() [16]byte {
-	fresh := state{applied: s.applied, now: s.now, settings: s.limits.sum()}
+	fresh := state{applied: s.applied, now: s.now, level: s.level, settings: s.limits.sum()}
 	for bucket, index := range s.births {
 		fresh.birthSum.add(birth(bucket, index))
 	}

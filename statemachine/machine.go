@@ -13,6 +13,9 @@ type Machine struct {
 	st  *state
 	err *StopError
 
+	known uint32          // newest level that this binary knows
+	since func(Op) uint32 // level that an operation needs: sinceLevel
+
 	onUsers   func([]User) // told of every change of users
 	viewLimit int64
 	gone      error // why the view that was asked for ended early
@@ -27,7 +30,7 @@ func New(l Limits) *Machine {
 	if err := l.Validate(); err != nil {
 		panic(fmt.Sprintf("statemachine: %v", err))
 	}
-	return &Machine{st: newState(l), viewLimit: DefaultViewBytes}
+	return &Machine{st: newState(l), known: level, since: sinceLevel, viewLimit: DefaultViewBytes}
 }
 
 // Apply applies the next committed entry and appends the result to dst. A
@@ -54,6 +57,9 @@ func (m *Machine) Apply(e raft.Entry, dst []byte) []byte {
 	err := inspect(e.Data, &m.outer, &m.inner, &m.nested)
 	if unknown, ok := errors.AsType[*unknownError](err); ok {
 		m.stop(e, unknown.Error())
+	}
+	if m.outer.Op == OpLevel && err == nil && m.outer.Num > int64(m.known) {
+		m.stop(e, fmt.Sprintf("it raises the level to %d, this binary knows level %d; start a newer binary", m.outer.Num, m.known))
 	}
 	m.st.advance(e)
 	switch {
@@ -94,6 +100,8 @@ func (m *Machine) run(dst []byte) []byte {
 	case OpVerify:
 		h := m.st.hash()
 		return appendBytes(dst, h[:])
+	case OpLevel:
+		return m.raise(c, dst)
 	case OpUserSet:
 		return m.setUser(c, dst)
 	case OpUserDel:
@@ -150,7 +158,10 @@ func (m *Machine) Hash() [16]byte { return m.st.hash() }
 func (m *Machine) Recompute() [16]byte { return m.st.recompute() }
 
 // Level is the level of commands and meanings in force.
-func (m *Machine) Level() uint32 { return level }
+func (m *Machine) Level() uint32 { return m.st.level }
+
+// MaxLevel is the newest level that this binary knows.
+func (m *Machine) MaxLevel() uint32 { return m.known }
 
 // Limits are the cluster settings in force.
 func (m *Machine) Limits() Limits { return m.st.limits }

@@ -57,6 +57,8 @@ func (o Op) info() opInfo {
 		return opInfo{"verify", classPlain, 0, 0, 0, 0, false}
 	case OpLimit:
 		return opInfo{"limit", classWrite, 0, 1, 1, 0, false}
+	case OpLevel:
+		return opInfo{"level", classPlain, 0, 0, 0, 0, false}
 	case OpUserSet:
 		return opInfo{"user-set", classPlain, 0, 2, 2, 0, false}
 	case OpUserDel:

@@ -20,7 +20,7 @@ import (
 // the memory of both states. A frozen view ends with ErrViewGone. A machine that had
 // stopped goes on.
 func (m *Machine) Restore(meta raft.SnapshotMeta, r io.Reader) error {
-	s, err := restore(meta, r)
+	s, err := restore(meta, r, m.known)
 	if err != nil {
 		return fmt.Errorf("restore state at entry %v: %w", meta.Last, err)
 	}
@@ -36,9 +36,9 @@ func (m *Machine) Restore(meta raft.SnapshotMeta, r io.Reader) error {
 	return nil
 }
 
-func restore(meta raft.SnapshotMeta, r io.Reader) (*state, error) {
-	if meta.Level == 0 || meta.Level > level {
-		return nil, fmt.Errorf("it is of level %d, this binary knows level %d; start a newer binary", meta.Level, level)
+func restore(meta raft.SnapshotMeta, r io.Reader, known uint32) (*state, error) {
+	if meta.Level == 0 || meta.Level > known {
+		return nil, fmt.Errorf("it is of level %d, this binary knows level %d; start a newer binary", meta.Level, known)
 	}
 	src := &source{r: bufio.NewReaderSize(r, sourceBytes)}
 	h := src.header()
@@ -58,7 +58,7 @@ func restore(meta raft.SnapshotMeta, r io.Reader) (*state, error) {
 		return nil, malformed("%v", err)
 	}
 	s := newState(h.limits)
-	s.applied, s.now = h.applied, h.now
+	s.applied, s.now, s.level = h.applied, h.now, h.level
 	src.section(sectionSessions)
 	src.sessions(s, h.sessions)
 	src.section(sectionKeys)

@@ -12,7 +12,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// level is the level of commands and meanings that this code knows.
+// level is the newest level of commands and meanings that this code knows.
 const level = 1
 
 // millisecond in the unit of raft.Time.
@@ -49,6 +49,7 @@ type item struct {
 type state struct {
 	applied raft.EntryID
 	now     raft.Time
+	level   uint32 // in force, see level.go
 
 	limits   Limits
 	settings sum // of limits
@@ -76,6 +77,7 @@ type state struct {
 
 func newState(l Limits) *state {
 	return &state{
+		level:    1,
 		limits:   l,
 		settings: l.sum(),
 		keys:     map[string]*item{},

@@ -17,6 +17,9 @@ const (
 
 // write runs a command that writes keys or settings.
 func (m *Machine) write(c *Command, dst []byte) []byte {
+	if need := m.since(c.Op); need > m.st.level {
+		return appendErrorf(dst, "ERR '%v' needs level %d, the cluster is at level %d; upgrade all nodes", c.Op, need, m.st.level)
+	}
 	switch c.Op {
 	case OpSet:
 		return m.set(c, dst)

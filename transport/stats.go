@@ -93,3 +93,17 @@ func (p *peer) view() PeerStats {
 	}
 	return v
 }
+
+// PeerLevel is the newest level of commands that the process at the other end of a
+// standing connection knows; 0 while there is no connection.
+func (t *Transport) PeerLevel(id raft.NodeID) uint32 {
+	p := (*t.peers.Load())[id]
+	if p == nil {
+		return 0
+	}
+	l := p.stats.connected.Load()
+	if l == nil {
+		return 0
+	}
+	return l.hello.MaxLevel
+}

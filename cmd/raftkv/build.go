@@ -248,8 +248,13 @@ func (d *daemon) openNode() error {
 		return err
 	}
 	nc := d.nodeConfig(boot)
+	stated := faulty(&nc, machine)
+	if err := checkLevel(durable, machine.MaxLevel()); err != nil {
+		return exitWith(exitDamaged, err)
+	}
+	nc.MaxLevel = machine.MaxLevel()
 	d.node, err = node.New(nc, durable, node.Ports{
-		Store: store, Machine: faulty(&nc, machine), Snapshots: d.snapshots, Network: d.transport,
+		Store: store, Machine: stated, Snapshots: d.snapshots, Network: d.transport,
 	})
 	if errors.Is(err, raft.ErrFenced) {
 		return exitWith(exitDamaged, fmt.Errorf("%w: restore the data directory from a backup, or go on with what is there: raftkv data lift-fence --dir %s", err, dir))
@@ -264,8 +269,23 @@ func (d *daemon) openNode() error {
 		"term", uint64(durable.State.Term), "fence", int(durable.Fence))
 	return d.transport.Start(transport.Hello{
 		Cluster: d.id.Cluster(), Node: d.id.Node(), ID: d.id.ID(), Name: d.cfg.Node.Name,
-		Boot: nc.Raft.Boot, MinLevel: 1, MaxLevel: machine.Level(),
+		Boot: nc.Raft.Boot, MinLevel: 1, MaxLevel: machine.MaxLevel(),
 	}, d.node)
+}
+
+// checkLevel refuses data that a newer binary has brought to a level that this one
+// doesn't know, before anything is changed.
+func checkLevel(durable raft.Durable, known uint32) error {
+	found := durable.Snapshot.Level
+	for _, e := range durable.Entries {
+		if e.Index <= durable.State.Commit {
+			found = max(found, statemachine.LevelOf(e))
+		}
+	}
+	if found > known {
+		return fmt.Errorf("the data here is of level %d, this binary knows level %d: start the newer binary again; nothing was changed", found, known)
+	}
+	return nil
 }
 
 // logFault gives an error of the log its code, and says what to do about damage.
@@ -339,6 +359,8 @@ func (d *daemon) nodeConfig(boot uint64) node.Config {
 	nc.TraceEvents, nc.TraceBytes = traceEvents, traceBytes
 	nc.Committed = d.onCommitted
 	nc.Frees, nc.Check = statemachine.Frees, statemachine.Check
+	nc.Needs, nc.PeerLevel = statemachine.Needs, d.transport.PeerLevel
+	nc.Level = func(n uint32) []byte { return statemachine.LevelCommand(nil, n) }
 	nc.Verify = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpVerify})
 	nc.VerifyTicks = int((c.Service.VerifyInterval + c.Raft.Tick - 1) / c.Raft.Tick)
 	nc.Raft = raft.Config{

@@ -4,9 +4,12 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"strconv"
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/statemachine"
 )
 
 // faulty gives a node the faults that no test can provoke from outside. It is in
@@ -15,8 +18,14 @@ import (
 //
 //	fault-diverge@NAME   applies it wrongly
 //	fault-stall@NAME     its loop stands still when it proposes it
+//
+// The variable FAULT_LEVEL is the level of commands that this binary says it knows.
+//
 //	fault-panic@NAME     its loop panics when it proposes it
 func faulty(c *node.Config, m node.Machine) node.Machine {
+	if n, err := strconv.ParseUint(os.Getenv("FAULT_LEVEL"), 10, 32); err == nil {
+		m.(*statemachine.Machine).PretendLevel(uint32(n))
+	}
 	check, stall, fall := c.Check, []byte("fault-stall@"+c.Name), []byte("fault-panic@"+c.Name)
 	c.Check = func(cmd []byte) error {
 		switch {
