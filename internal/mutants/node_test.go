@@ -1,5 +1,8 @@
 package mutants
 
+// replicas is the simulation of whole nodes.
+const replicas = "sim TestReplicas"
+
 var nodeMutants = []mutant{
 	{"a replaced write counts as applied", "outcomes: applied, surely not applied and unknown are never merged", "node/tickets.go", []edit{
 		{"		if entries[id.Index-first.Index].Term == id.Term {\n			return isApplied\n		}\n		return isReplaced", "		return isApplied"},
@@ -23,7 +26,7 @@ var nodeMutants = []mutant{
 		{"		if id <= seen[i].last {\n			return false\n		}\n", ""},
 	}, []string{"node Test"}},
 	{"a forward for another term is taken", "forwarding: the leader refuses another term", "node/serving.go", []edit{
-		{"case !r.leads() || r.soft.Term != term:", "case !r.leads():"},
+		{"case !r.leads() || r.soft.Term != term:", "case !r.leads() || term == 0 && r.soft.Term == 0:"},
 	}, []string{"node Test"}},
 	{"a forward goes on behind a refused command", "writes of one connection take effect in their order or not at all", "node/serving.go", []edit{
 		{"			for ; k < len(cmds); k++ {\n				r.servedOne(&op{served: f, k: k}, Reply{Outcome: NotApplied, Err: err})\n			}\n			return", "			r.servedOne(&op{served: f, k: k}, Reply{Outcome: NotApplied, Err: err})\n			continue"},
@@ -112,4 +115,7 @@ var nodeMutants = []mutant{
 	{"the disk gets a second write while one is under way", "at most one write on the disk", "node/replica.go", []edit{
 		{"			Write:   len(r.writing) < r.cfg.Raft.MaxWrites,", "			Write:   true,"},
 	}, []string{"node Test"}},
+	{"entries without a ticket are applied at another time", "the state hash is equal at equal index", "node/apply.go", []edit{
+		{"			a.scratch = a.m.Apply(*e, a.scratch[:0])", "			f := *e\n			f.Time = 0\n			a.scratch = a.m.Apply(f, a.scratch[:0])"},
+	}, []string{replicas}},
 }
