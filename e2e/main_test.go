@@ -176,6 +176,21 @@ func do(t *testing.T, n *selftest.Node, args ...string) string {
 	return v.Text()
 }
 
+// promote makes a learner a voter. It is refused, and asked again, while the
+// learner hasn't told the leader that it is near the end of the log.
+func promote(t *testing.T, lead, learner *selftest.Node) {
+	t.Helper()
+	until(t, learner.Name+" to be promoted", func() (bool, error) {
+		conn, err := selftest.Dial(t.Context(), lead.Client)
+		if err != nil {
+			return false, err
+		}
+		defer conn.Close()
+		_, outcome, err := conn.Do(attempt, "RAFT", "MEMBER", "PROMOTE", learner.Name)
+		return outcome == selftest.OK, err
+	})
+}
+
 // torment starts clients, calls faults, waits until the cluster serves again, and
 // checks what the clients saw.
 func torment(t *testing.T, c *selftest.Cluster, faults func(w *selftest.Workload)) {

@@ -37,15 +37,7 @@ func TestWipedNodeIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	caughtUp(t, gone, l)
-	until(t, "the learner to be promoted", func() (bool, error) {
-		conn, err := selftest.Dial(t.Context(), l.Client)
-		if err != nil {
-			return false, err
-		}
-		defer conn.Close()
-		_, outcome, err := conn.Do(attempt, "RAFT", "MEMBER", "PROMOTE", gone.Name)
-		return outcome == selftest.OK, err
-	})
+	promote(t, l, gone)
 	after, err := gone.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +76,7 @@ func TestNodeJoinsAndOldLeaderLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	caughtUp(t, n4, old)
-	do(t, old, "RAFT", "MEMBER", "PROMOTE", n4.Name)
+	promote(t, old, n4)
 	do(t, old, "RAFT", "MEMBER", "REMOVE", old.Name)
 	code, err := old.Wait(deadline(t))
 	if err != nil || code != 69 {

@@ -112,7 +112,7 @@ func TestLostMajorityIsRecovered(t *testing.T) {
 		do(t, left, "RAFT", "MEMBER", "ADD", n.Name, n.Peer)
 		ready(n)
 		caughtUp(t, n, left)
-		do(t, left, "RAFT", "MEMBER", "PROMOTE", n.Name)
+		promote(t, left, n)
 		added = append(added, n)
 	}
 	// The three go on without any one of them.
