@@ -13,6 +13,7 @@ type clock struct {
 	wall    time.Duration // how far the wall clock is off
 	starved time.Duration // until then the ticker does nothing
 	last    time.Duration // monotonic time of the last tick
+	ticks   int           // of this process
 }
 
 // monotonic is the host's monotonic clock.
@@ -20,7 +21,7 @@ func (h *host) monotonic() time.Duration { return h.w.now * time.Duration(h.cloc
 
 // startClock begins to tick, as run.go's ticker does: late ticks are one.
 func (h *host) startClock() {
-	h.clock.last = h.monotonic()
+	h.clock.last, h.clock.ticks = h.monotonic(), 0
 	h.tickSoon()
 }
 
@@ -28,6 +29,7 @@ func (h *host) tickSoon() {
 	h.kernel(tick*100/time.Duration(h.clock.percent), func() {
 		if !h.paused && h.w.now >= h.clock.starved {
 			now := h.monotonic()
+			h.clock.ticks++
 			h.loop.Tick(node.Tick{
 				Elapsed: now - h.clock.last,
 				Wall:    epoch + raft.Time(now+h.clock.wall),

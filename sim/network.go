@@ -184,6 +184,9 @@ func (e *end) tellLost(c *conn, gone bool) {
 		e.h.loop.Unsent(e.other.h.id, token)
 	}
 	c.flow[e.side].unsent = nil
+	if gone {
+		e.l.w.rules.gone(e.h)
+	}
 	e.h.loop.Lost(e.other.h.id, c.number[e.side], gone)
 }
 
@@ -298,14 +301,20 @@ func (e *end) sendMessage(m raft.Message) {
 		if o.h.run != run || !o.h.up || c.flow[e.side].drop {
 			return
 		}
+		taken := false
 		o.h.input(func() {
 			if o.conn != c {
 				return // not told of it yet, or told that it ended
 			}
 			w.rules.unchanged(&m, sums)
 			o.h.heard[e.h.n] = max(o.h.heard[e.h.n], m.Seq)
+			w.rules.received(o.h, &m)
 			o.h.loop.Received([]raft.Message{m})
+			taken = true
 		})
+		if taken && o.h.run == run && o.h.up && !o.h.paused {
+			w.rules.handled(o.h, &m)
+		}
 	}
 	f := &c.flow[e.side]
 	if e.cut {

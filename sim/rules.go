@@ -23,6 +23,9 @@ type rule struct {
 	write     func(*host, *raft.Write)                       // a write is handed to the disk
 	stored    func(*host)                                    // the content of the disk changed, or was fixed by a crash
 	sent      func(*host, *raft.Message)                     // a message leaves
+	received  func(*host, *raft.Message)                     // a message comes in
+	handled   func(*host, *raft.Message)                     // and its turn is over, if that was not put off
+	gone      func(*host)                                    // it hears that a peer's process is dead
 	snapshot  func(*host, raft.SnapshotMeta)                 // a snapshot was reported durable
 	committed func(*host, *fact, *raft.Entry)                // a leader committed an entry, the first time
 	counted   func(h *host, top *fact, voters []raft.NodeID) // a leader committed up to top by counting; voters is nil if it has stepped down since
@@ -46,7 +49,7 @@ func newRules(w *world) *rules {
 	for _, make := range []func(*world) *rule{
 		electionSafety, leaderAppendOnly, logMatching, leaderCompleteness, stateMachineSafety,
 		committedStays, promisesOnDisk, promisesBeforeDisk, acknowledgedIsDurable, ownTermByCounting, oneChangeAtATime,
-		readsNeverGoBack, sessionsOnce, logCoversAll, equalStates, refusedStaysRefused, timeNeverGoesBack, orderOfConnections,
+		readsNeverGoBack, sessionsOnce, logCoversAll, equalStates, refusedStaysRefused, timeNeverGoesBack, orderOfConnections, noDisruption,
 	} {
 		r.all = append(r.all, make(w))
 	}
@@ -244,6 +247,31 @@ func (r *rules) sent(h *host, m *raft.Message) {
 		if k.sent != nil {
 			k.checks++
 			k.sent(h, m)
+		}
+	}
+}
+
+func (r *rules) received(h *host, m *raft.Message) {
+	for _, k := range r.all {
+		if k.received != nil {
+			k.checks++
+			k.received(h, m)
+		}
+	}
+}
+
+func (r *rules) handled(h *host, m *raft.Message) {
+	for _, k := range r.all {
+		if k.handled != nil {
+			k.handled(h, m)
+		}
+	}
+}
+
+func (r *rules) gone(h *host) {
+	for _, k := range r.all {
+		if k.gone != nil {
+			k.gone(h)
 		}
 	}
 }
