@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
@@ -42,6 +43,13 @@ func (w *world) forget() bool {
 		h.drive.ghost, w.trouble = true, h
 	}
 	h.restartSoon()
+	if w.chance(2) { // its vote is wanted before it knows again
+		w.after(w.upTo(time.Second), func() {
+			if l := w.leader(); l != h {
+				w.end(l, killed)
+			}
+		})
+	}
 	return true
 }
 
