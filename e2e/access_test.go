@@ -81,6 +81,7 @@ func TestUsersOfACluster(t *testing.T) {
 	for _, n := range c.Nodes {
 		knows(n)
 	}
+	overHTTPS(t, c, pool, func(user, password string) *client.Client { return dial(c.Nodes[2].Client, user, password) })
 	for _, n := range c.Nodes {
 		n.Kill()
 	}

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -227,4 +230,55 @@ func watchAppends(ctx context.Context, t *testing.T, kv *client.Client) map[stri
 		seen[ch.Key] = string(ch.Value)
 	}
 	return seen
+}
+
+// overHTTPS checks that the HTTP side lets in whom the other one does: users and TLS are
+// the same. al may read k, and nothing else.
+func overHTTPS(t *testing.T, c *selftest.Cluster, pool *x509.CertPool, dial func(user, password string) *client.Client) {
+	t.Helper()
+	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: attempt}
+	defer hc.CloseIdleConnections()
+	for _, n := range c.Nodes {
+		for _, tc := range []struct {
+			method, scheme, user, password string
+			want                           int
+		}{
+			{"GET", "https", "al", "al-secret", 200},
+			{"GET", "https", "al", "wrong", 401},
+			{"GET", "https", "", "", 401},
+			{"PUT", "https", "al", "al-secret", 403},
+			{"GET", "http", "al", "al-secret", 400}, // net/http says so itself, in clear text
+		} {
+			r, err := http.NewRequest(tc.method, tc.scheme+"://"+n.HTTP+"/v1/kv/k", strings.NewReader(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.user != "" {
+				r.SetBasicAuth(tc.user, tc.password)
+			}
+			resp, err := hc.Do(r)
+			if err != nil {
+				t.Errorf("%v at %s: %v", tc, n.Name, err)
+				continue
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != tc.want || tc.want == 200 && string(b) != "v" {
+				t.Errorf("%v at %s: %d %s", tc, n.Name, resp.StatusCode, b)
+			}
+		}
+	}
+	full := dial("", "door-secret")
+	if res, err := full.Txn().Incr("https", 5).Get("https").Commit(t.Context()); err != nil || string(res[1].Value) != "5" {
+		t.Errorf("a transaction: %+v, %v", res, err)
+	}
+	for ch, err := range full.Watch(deadline(t), client.WatchOptions{Prefix: "https", From: 1}) {
+		if err != nil || string(ch.Value) != "5" {
+			t.Errorf("a watch: %+v, %v", ch, err)
+		}
+		break
+	}
+	if _, err := dial("al", "al-secret").Txn().Incr("https", 5).Commit(t.Context()); !errors.Is(err, client.ErrNotApplied) {
+		t.Errorf("al's transaction: %v", err)
+	}
 }

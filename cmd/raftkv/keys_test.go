@@ -15,7 +15,7 @@ import (
 )
 
 // versions are indexes, which the sessions of each command move.
-var versions = regexp.MustCompile(`"version":[0-9]+`)
+var versions = regexp.MustCompile(`"version": ?[0-9]+`)
 
 // The commands that came after put and get: output, exit codes, all three forms.
 func TestMoreKeyCommands(t *testing.T) {
@@ -37,6 +37,8 @@ func TestMoreKeyCommands(t *testing.T) {
 		{"len t", exitOK, "4\n"},
 		{"len", exitOK, "2\n"},
 		{"len -o json", exitOK, "{\n  \"keys\": 2\n}\n"},
+		{"get t --version -o json", exitOK, "{\n  \"key\": \"t\",\n  \"value\": \"text\",\n  \"version\":VERSION\n}\n"},
+		{"get none --version", exitNotFound, ""},
 		{"cas t text new", exitOK, "OK\n"},
 		{"cas t text text", exitCondition, ""},
 		{"cas t new text", exitOK, "OK\n"},
@@ -89,6 +91,23 @@ func TestMoreKeyCommands(t *testing.T) {
 	}
 	if _, out, _ := with("", addr, "scan", "e", "--values", "-o", "json"); out != `{"key":"e\nf","value_base64":"G/8="}`+"\n" {
 		t.Errorf("for programs: %q", out)
+	}
+}
+
+// The version that get prints is the one that cas takes.
+func TestCasByVersion(t *testing.T) {
+	addr, _ := apitest.Serve(t, resptest.NewMemory(), feed.Config{}, nil)
+	with("", addr, "put", "k", "1")
+	_, version, errOut := with("", addr, "get", "k", "--version")
+	version = strings.TrimSpace(version)
+	if code, out, errOut := with("", addr, "cas", "k", "2", "--version", version); code != exitOK || out != "OK\n" {
+		t.Fatalf("version %q: %d %s", version, code, errOut)
+	}
+	if code, _, _ := with("", addr, "cas", "k", "3", "--version", version); code != exitCondition {
+		t.Errorf("an old version: %d", code)
+	}
+	if _, out, _ := with("", addr, "get", "k"); out != "2" {
+		t.Errorf("%q (%s)", out, errOut)
 	}
 }
 

@@ -92,16 +92,26 @@ func newAppend() *cobra.Command {
 
 func newGet() *cobra.Command {
 	var f clientFlags
-	return f.add(&cobra.Command{
+	var version bool
+	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print the value of a key; exit 5 if there is none",
 		Long: "get prints the value of a key, byte for byte. A line end is added on a terminal, and with -o table.\n" +
 			"The read is linearizable: it sees every write that was acknowledged before it.",
-		Example: "  raftkv get greeting\n  raftkv get image > image.png",
+		Example: "  raftkv get greeting\n  raftkv get image > image.png\n  raftkv cas config new --version $(raftkv get config --version)",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.run(cmd, func(ctx context.Context, c *client.Client) error {
-				value, err := c.Get(ctx, args[0])
+				doc := map[string]any{"key": args[0]}
+				var value []byte
+				var err error
+				if version {
+					var v uint64
+					value, v, err = c.Versioned(ctx, args[0])
+					doc["version"] = v
+				} else {
+					value, err = c.Get(ctx, args[0])
+				}
 				if err != nil {
 					return err
 				}
@@ -109,9 +119,15 @@ func newGet() *cobra.Command {
 				if f.output == outJSON {
 					// JSON holds text only: other bytes are told in base64.
 					if utf8.Valid(value) {
-						return printJSON(out, map[string]any{"key": args[0], "value": string(value)})
+						doc["value"] = string(value)
+					} else {
+						doc["value_base64"] = value
 					}
-					return printJSON(out, map[string]any{"key": args[0], "value_base64": value})
+					return printJSON(out, doc)
+				}
+				if version {
+					_, err = fmt.Fprintln(out, doc["version"])
+					return err
 				}
 				if f.output == outTable || f.output == "" && isTerminal(out) {
 					value = append(value, '\n')
@@ -120,7 +136,9 @@ func newGet() *cobra.Command {
 				return err
 			})
 		},
-	})
+	}
+	cmd.Flags().BoolVar(&version, "version", false, "print the version instead of the value; with -o json both")
+	return f.add(cmd)
 }
 
 func newDel() *cobra.Command {
