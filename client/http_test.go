@@ -118,6 +118,31 @@ func TestEachTxnTakesEffectOnce(t *testing.T) {
 	}
 }
 
+// A transaction whose answers are all lost is unknown; one that reached nobody surely did nothing.
+func TestLostTxnIsUnknown(t *testing.T) {
+	m := resptest.NewMemory()
+	addr, _ := apitest.Serve(t, m, feed.Config{}, func(ln net.Listener) net.Listener {
+		return &flaky{ln, func(int) int { return 0 }, 1}
+	})
+	c := dial(t, client.Config{Endpoints: []string{addr}, Timeout: 200 * time.Millisecond})
+	if _, err := c.Txn().Incr("n", 1).Commit(t.Context()); !errors.Is(err, client.ErrUnknown) || errors.Is(err, client.ErrNotApplied) {
+		t.Errorf("answers are lost: %v", err)
+	}
+	if n := must[int64](t)(c.Incr(t.Context(), "n", 0)); n != 1 {
+		t.Errorf("it took effect %d times", n)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	m.SetStatus(func(s *node.Status) { s.Members[0].HTTP = ln.Addr().String() })
+	other := dial(t, client.Config{Endpoints: []string{addr}, Timeout: 100 * time.Millisecond})
+	if _, err := other.Txn().Incr("n", 1).Commit(t.Context()); !errors.Is(err, client.ErrNotApplied) || errors.Is(err, client.ErrUnknown) {
+		t.Errorf("nobody is there: %v", err)
+	}
+}
+
 func apply(m *resptest.Memory, cmds ...statemachine.Command) {
 	way := m.Connect(discard{})
 	for _, c := range cmds {

@@ -233,7 +233,7 @@ func TestSlowIsCutAndGoesOn(t *testing.T) {
 
 // A snapshot of the leader's jumps over changes. Everybody is told, even who was at the end.
 func TestRestoreIsAGap(t *testing.T) {
-	h := New(Config{}, 0)
+	h := New(Config{Events: 4}, 0)
 	h.Observe(set(1, "a"))
 	behind, atEnd := subscribe(t, h, Options{}), subscribe(t, h, Options{Now: true})
 	h.Observe(statemachine.Change{Kind: statemachine.ChangeRestore, Index: 100})
@@ -253,6 +253,12 @@ func TestRestoreIsAGap(t *testing.T) {
 	// Entry 100 itself is in the snapshot.
 	if _, err := h.Subscribe(Options{After: End(99)}); err == nil {
 		t.Error("entry 100 is promised and not there")
+	}
+	for i := range raft.Index(9) { // all around the ring, over the place of the gap
+		h.Observe(set(102+i, "c"))
+	}
+	if got := take(t, subscribe(t, h, Options{After: End(109)}), 1); got != "110.0 c" || h.Stats().Kept != 4 {
+		t.Errorf("%s, %+v", got, h.Stats())
 	}
 }
 
