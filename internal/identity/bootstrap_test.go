@@ -213,6 +213,20 @@ func TestDisagreementsAreRefused(t *testing.T) {
 	}
 }
 
+// Two directories with one identity, one of them a copy: no cluster comes of them.
+func TestCopiedDirectoriesFoundNothing(t *testing.T) {
+	cfg, rec, twin := listed(3)[0], Record{Node: uuid.UUID{1}, Name: "n1"}, uuid.UUID{2}
+	from := func(n int, id uuid.UUID) answer {
+		return answer{at: place(n), reply: reply{Node: id, Self: place(n), List: cfg.Voters, First: rec.Node}}
+	}
+	if v := decide(cfg, rec, []answer{from(2, twin), from(3, uuid.UUID{3})}, uuid.UUID{9}); v.birth == nil {
+		t.Fatalf("three nodes that agree: %+v", v)
+	}
+	if v := decide(cfg, rec, []answer{from(2, twin), from(3, twin)}, uuid.UUID{9}); !errors.Is(v.err, ErrRefused) || !strings.Contains(v.err.Error(), "one identity") {
+		t.Errorf("two copies: %+v", v)
+	}
+}
+
 // One address leads to the wrong process.
 func TestWrongProcessAtAnAddressIsRefused(t *testing.T) {
 	for _, tc := range []struct {

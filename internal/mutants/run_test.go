@@ -256,8 +256,11 @@ func judge(out string) verdict {
 	}
 	if p := panics.FindStringSubmatch(out); p != nil {
 		v.why = p[1]
-		if v.killed == "" {
-			v.killed = "panic"
+		switch {
+		case strings.HasPrefix(p[1], "runtime error"):
+			v.killed = "" // chance, no assertion
+		case v.killed == "":
+			v.killed = "an assertion"
 		}
 	} else if s := says.FindStringSubmatch(out); s != nil {
 		v.why = s[1]
@@ -277,6 +280,8 @@ func TestJudge(t *testing.T) {
 	for _, tc := range []struct{ name, out, killed, why string }{
 		{"a test's own words", "--- FAIL: TestA (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        a_test.go:3: got 1, want 2\nFAIL\n", "TestA/b", "got 1, want 2"},
 		{"an assertion in the code", "--- FAIL: TestA (0.00s)\npanic: raft: term goes back from 2 to 1\n\ngoroutine 1\n", "TestA", "raft: term goes back from 2 to 1"},
+		{"an assertion on another goroutine", "panic: node: a write ended twice\n\ngoroutine 7\n", "an assertion", "node: a write ended twice"},
+		{"a fault of the mutant", "--- FAIL: TestA (0.00s)\npanic: runtime error: index out of range [3]\n", "", "runtime error: index out of range [3]"},
 		{"nothing failed", "ok  \tx\t0.1s\n", "", ""},
 	} {
 		if v := judge(tc.out); v.killed != tc.killed || v.why != tc.why {

@@ -24,7 +24,7 @@ var stateMutants = []mutant{
 	}, []string{"statemachine TestErrorUsesTheNumber"}},
 	{"an idle session lives on", "sessions: idle time is log time", "statemachine/sessions.go", []edit{
 		{"	if !ok || s.idleAt(e) <= s.now {", "	if !ok {"},
-	}, []string{"statemachine TestSessionExpiresByLogTime"}},
+	}, []string{"statemachine TestSessionRemovalIsBounded"}},
 	{"use does not keep a session", "sessions: idle time counts from the last use", "statemachine/sessions.go", []edit{
 		{"	e.used, e.usedAt = uint64(s.applied.Index), s.now\n", "	e.used = uint64(s.applied.Index)\n"},
 	}, []string{"statemachine TestSessionExpiresByLogTime"}},
