@@ -175,6 +175,37 @@ func TestDeposedLeaderAnswersNoRead(t *testing.T) {
 	}
 }
 
+// A read shares a confirmation with the reads of its batch only: an echo that was
+// under way before it came says nothing of the time when it came.
+func TestLateEchoConfirmsNoLaterRead(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	c.cut = func(_, to raft.NodeID) bool { return to == 1 }
+	early, late := h.client(), h.client()
+	early.submit("r")
+	var echoes []raft.Message
+	for more := true; more; more = c.step() {
+		for _, m := range c.msgs {
+			if m.To == 1 && m.Kind == raft.MsgAppendReply {
+				echoes = append(echoes, m)
+			}
+		}
+	}
+	early.want("-")
+	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+	o := c.elect(2).client()
+	o.submit("x")
+	c.settle()
+	o.want("ok x")
+	late.submit("r")
+	c.settle()
+	c.cut = func(from, _ raft.NodeID) bool { return from == 1 }
+	c.msgs = append(c.msgs, echoes...)
+	c.settle()
+	early.want("") // it was asked before x was written
+	late.want("-")
+}
+
 // A lost read with a write of its connection behind it can't be asked again: it
 // could see that write.
 func TestLostReadBeforeAWriteIsRefused(t *testing.T) {

@@ -55,6 +55,9 @@ var nodeMutants = []mutant{
 	{"a lost read is answered all the same", "reads: what was evaluated without a round is thrown away", "node/reads.go", []edit{
 		{"	if len(g.reads) > 0 {\n		r.job.drop = append(r.job.drop, g.id)\n	}", "	if len(g.reads) > 0 {\n		r.job.release = append(r.job.release, g.id)\n	}"},
 	}, []string{"node TestOutcomesAreTrue"}},
+	{"a read joins the group of an earlier batch", "reads: a later read could come after a write that the round does not cover", "node/replica.go", []edit{
+		{"	r.group = nil // a later read could come after a write that this round doesn't cover\n", ""},
+	}, []string{"node TestLateEchoConfirmsNoLaterRead"}},
 	{"a lost read overtakes a write", "reads: asked again only where that keeps the order", "node/reads.go", []edit{
 		{"{ return l.lastWrite > o.seq || l.readSeq > o.seq }", "{ return false }"},
 	}, []string{"node TestOutcomesAreTrue"}},
