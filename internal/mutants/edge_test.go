@@ -3,7 +3,7 @@ package mutants
 var transportMutants = []mutant{
 	{"frames without a checksum", "frames have a checksum", "transport/frame.go", []edit{
 		{"body); got != want {\n		return 0, nil", "body); got != want && false {\n		return 0, nil"},
-	}, []string{"transport TestGarbageIsClosed"}},
+	}, []string{"transport TestBadFrames"}},
 	{"a frame of any length is read", "everything has a limit", "transport/frame.go", []edit{
 		{"case uint64(size) > uint64(f.max):", "case false:"},
 	}, []string{"transport TestBadFrames"}},
@@ -40,9 +40,6 @@ var transportMutants = []mutant{
 	{"a node speaks for another", "sender and receiver are the ends of the connection", "transport/wire.go", []edit{
 		{"raft.Message{Kind: raft.Kind(d.wire.Kind), From: from, To: to})", "raft.Message{Kind: raft.Kind(d.wire.Kind), From: to, To: from})"},
 	}, []string{"transport TestMessagesArrive"}},
-	{"a peer may wait for ever in its handshake", "everything has a limit", "transport/accept.go", []edit{
-		{"	setSocketOptions(raw, t.limits.WriteTimeout)\n	if err := raw.SetDeadline(time.Now().Add(t.limits.HandshakeTimeout)); err != nil {\n		return nil, err\n	}\n	c := &candidate", "	setSocketOptions(raw, t.limits.WriteTimeout)\n	c := &candidate"},
-	}, []string{"transport TestGarbageIsClosed"}},
 }
 
 var identityMutants = []mutant{
