@@ -296,7 +296,8 @@ func (m *Machine) bitField(c *Command, dst []byte) []byte {
 			dst = appendInt(dst, old)
 			continue
 		}
-		answer, written := old, f.Value
+		answer := old
+		var written int64
 		var over bool
 		if f.Op == FieldSet {
 			written, over = f.fit(f.Value, 0)
