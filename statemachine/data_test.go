@@ -373,3 +373,23 @@ func TestObserverIsToldOfDataCommands(t *testing.T) {
 		}
 	}
 }
+
+// A time to live never exceeds what was asked for, though log time is finer than a millisecond.
+func TestTimeToLiveIsAtMostWhatWasAskedFor(t *testing.T) {
+	r := newRig(t)
+	r.now += 1
+	r.do(cmd(OpSet, "k", "v").with(1000, FlagIn))
+	r.expect("1000", cmd(OpTTL, "k"))
+	r.now += 999 * millisecond
+	r.do(cmd(OpTick))
+	r.expect("1", cmd(OpTTL, "k"))
+	r.now += millisecond - 1
+	r.do(cmd(OpTick))
+	r.expect("1", cmd(OpTTL, "k"))
+	r.now += 1
+	r.do(cmd(OpTick))
+	r.expect("0", cmd(OpTTL, "k"))
+	r.now += millisecond
+	r.do(cmd(OpTick))
+	r.expect("-2", cmd(OpTTL, "k"))
+}

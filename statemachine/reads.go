@@ -110,7 +110,8 @@ func (m *Machine) readOne(c *Command, it *item, dst []byte) []byte {
 		case it.deadline == 0:
 			return appendInt(dst, -1)
 		}
-		return appendInt(dst, it.deadline-m.st.nowMillis())
+		// Rounded as the deadline was: never more than was asked for.
+		return appendInt(dst, max(it.deadline-m.st.nextMillis(), 0))
 	case OpDeadline:
 		switch {
 		case it == nil:

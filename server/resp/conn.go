@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -341,7 +342,9 @@ func (c *conn) answer() {
 	default:
 		s.local = append([]byte{}, c.w.Bytes()...)
 	}
-	s.mute, s.slow = c.mute.take(), c.slow
+	// That a subscription began or ended is no reply to Redis: CLIENT REPLY is not about it.
+	push := c.newest != nil && strings.HasSuffix(c.newest.name, "subscribe")
+	s.mute, s.slow = c.mute.take() && !push, c.slow
 	c.slow = nil
 	c.w.Reset(4 << 10)
 	c.slots = append(c.slots, s)

@@ -136,3 +136,16 @@ func TestBlocksAreBounded(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Redis's own suite expects it: who silenced the replies still hears of subscriptions.
+func TestSubscriptionsAreToldToTheSilent(t *testing.T) {
+	const sub = "*3 $9 subscribe $1 c :1 "
+	for in, want := range map[string]string{
+		"CLIENT REPLY OFF; PING; SUBSCRIBE c": sub,
+		"CLIENT REPLY SKIP; SUBSCRIBE c":      sub,
+	} {
+		if got := say(t, resptest.NewMemory(), in) + " "; got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
