@@ -108,6 +108,25 @@ A read has no effect: its outcome is never unknown, and it may be asked again.
 - A bulk string must end with a line end: Redis skips two bytes unseen.
 - Expiry follows the time in the log, so that all nodes agree.
 - READONLY and READWRITE work without Redis Cluster.
+- Log time is up to 10 ms behind the clock; a time to live is told by it.
+- A block between MULTI and EXEC is one entry of the log. EXEC may answer nil though nobody touched the watched keys, if one of them
+  was missing and another key that has the same 12 bits of a hash was made meanwhile. PING and the like in a block run when its outcome is known.
+- ` + "`BITFIELD key OVERFLOW SAT SET i5 0 -9223372036854775808`" + ` stores the smallest number; Redis stores the largest there.
+- OBJECT ENCODING goes by the value alone; OBJECT IDLETIME and FREQ are errors.
+
+## What is left out
+
+| what | why |
+|---|---|
+| lists, sets, sorted sets, hashes, streams, HyperLogLog, geo; SORT | values are strings |
+| EVAL, SCRIPT, FUNCTION LOAD, FCALL, modules | what runs must be the same on every node, for ever |
+| BLPOP and the like | there is nothing to wait for; watches are at /v1/watch and in keyspace notifications |
+| SWAPDB, MOVE, SELECT of another number | there is one database |
+| REPLICAOF, PSYNC, FAILOVER, CLUSTER that changes anything | Raft does it: RAFT MEMBER, RAFT TRANSFER |
+| DUMP, RESTORE, MIGRATE | ` + "`raftkv dump`" + ` and ` + "`raftkv load`" + ` move keys as lines of JSON |
+| DEBUG, MEMORY but USAGE, LATENCY, CONFIG SET of most settings | settings are of the file; metrics say the rest |
+
+Redis 7.0.15's own tests run against this server in test/compat/tcl; what they need beyond it is listed there in skip.txt.
 `)
 	return b.String()
 }
