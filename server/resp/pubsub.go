@@ -247,13 +247,16 @@ func (c *conn) push(from uint64, b []byte) {
 	c.kill()
 }
 
-// cutAll ends the connections of all subscribers.
+// cutAll ends the connections of all subscribers, and the reading: who subscribes
+// next begins another, though some of the old ones may not have left yet.
 func (h *hub) cutAll(r *reading) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.reading != r {
 		return
 	}
+	r.cancel()
+	h.reading = nil
 	for _, m := range []map[string]subscribers{h.channels, h.patterns} {
 		for _, to := range m {
 			for c := range to {

@@ -192,6 +192,19 @@ func TestLostMessagesEndTheConnection(t *testing.T) {
 	if got := s.hear(); got != "[message c two]" {
 		t.Error(got)
 	}
+	// Somebody who comes before the last one has left, too.
+	for i := raft.Index(60); i < 100; i += 10 {
+		hub.Observe(statemachine.Change{Kind: statemachine.ChangeRestore, Index: i})
+		if !s.ended() {
+			t.Error("a gap is not told")
+		}
+		s = newTalker(t, addr)
+		s.expect("[subscribe c :1]", "subscribe c")
+		publish(i+1, "more")
+		if got := s.hear(); got != "[message c more]" {
+			t.Error(got)
+		}
+	}
 }
 
 func TestChannelsOfUsers(t *testing.T) {
