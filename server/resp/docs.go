@@ -62,18 +62,10 @@ A request ends as applied (its reply), surely not applied, or unknown. The prefi
 | prefix | outcome | means |
 |---|---|---|
 `)
-	for _, o := range notApplied() {
-		fmt.Fprintf(&b, "| `%s` | surely not applied | %s |\n", o.prefix, o.means)
+	for _, p := range prefixes() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", p.prefix, p.outcome, p.means)
 	}
-	fmt.Fprintf(&b, "| `%s` | unknown | the write may have taken effect or may yet do so; inside a session send it again with the same number |\n", unknownPrefix)
-	b.WriteString(`| ` + "`SESSIONEXPIRED`" + ` | this attempt did nothing | the session is unknown or expired: open another; an earlier attempt may have run |
-| ` + "`SEQOLD`" + ` | applied before | the number ran, and its result is forgotten |
-| ` + "`SEQGAP`" + ` | surely not applied | an earlier number of the session is missing |
-| ` + "`SEQREUSED`" + ` | surely not applied | the number ran another request |
-| ` + "`REFUSED`" + ` | surely not applied | a change of the cluster that would be unsafe; DRYRUN says the same |
-| ` + "`NOTLEADER`" + ` | surely not applied | a change of the cluster: ask the leader, at the address that is the next word |
-| any other | surely not applied | the request is wrong, in Redis's words |
-
+	b.WriteString(`
 A read has no effect: its outcome is never unknown, and it may be asked again.
 
 ## Limits
@@ -90,6 +82,12 @@ A read has no effect: its outcome is never unknown, and it may be asked again.
 		{"line (inline request, header)", "-", "64 KiB", "protocol error; the connection is closed"},
 		{"bulk string", "-", "512 MiB", "protocol error; the connection is closed"},
 		{"connections", "redis.clients", fmt.Sprint(c.Clients), "`ERR max number of clients reached`"},
+		{"arguments of a request before AUTH", "-", "10 of 16 KiB", "protocol error; the connection is closed"},
+		{"time without AUTH, if it is needed", "-", c.AuthTimeout.String(), "the connection is closed"},
+		{"wrong passwords from one address", "-", "10 a minute", "its tries are let in four a second, right ones too; refused as BUSY if that would take above 5 s"},
+		{"subscriptions of a connection", "-", fmt.Sprint(maxSubscriptions), "an error; the connection goes on"},
+		{"bytes of messages that a subscriber leaves", "redis.output_bytes", size(c.OutputBytes), "the connection is closed"},
+		{"keys that are tracked for a connection", "-", fmt.Sprint(maxTracked), "it is told to forget all of them"},
 		{"commands that wait for replies, a connection", "redis.pipeline", fmt.Sprint(c.Pipeline), "the connection isn't read"},
 		{"bytes of requests and replies, a connection", "redis.output_bytes", size(c.OutputBytes), "the connection isn't read; closed at four times as much"},
 		{"no byte of a reply taken", "redis.write_timeout", c.WriteTimeout.String(), "the connection is closed"},
@@ -107,12 +105,20 @@ A read has no effect: its outcome is never unknown, and it may be asked again.
   the key itself as its cursor and may go on anywhere.
 - A bulk string must end with a line end: Redis skips two bytes unseen.
 - Expiry follows the time in the log, so that all nodes agree.
-- READONLY and READWRITE work without Redis Cluster.
 - Log time is up to 10 ms behind the clock; a time to live is told by it.
 - A block between MULTI and EXEC is one entry of the log. EXEC may answer nil though nobody touched the watched keys, if one of them
   was missing and another key that has the same 12 bits of a hash was made meanwhile. PING and the like in a block run when its outcome is known.
 - ` + "`BITFIELD key OVERFLOW SAT SET i5 0 -9223372036854775808`" + ` stores the smallest number; Redis stores the largest there.
 - OBJECT ENCODING goes by the value alone; OBJECT IDLETIME and FREQ are errors.
+- READONLY and READWRITE work without Redis Cluster. CLUSTER shows one shard whose master is the leader.
+- Users live in the log: there is no file of users, and no selectors. A change holds at a node once that has applied it; the node that
+  was asked knows it when it answers. Rules are told in the order in which they were given.
+- Messages go through the log: subscribers of all nodes get them in one order. A subscriber that messages were lost for (a snapshot
+  jumped over them) is disconnected, so that it knows.
+- SUBSCRIBE, CLIENT, SLOWLOG, MONITOR, INFO and CONFIG are about the node that is asked. CONFIG SET lasts until the node ends.
+- SLOWLOG is off until CONFIG SET slowlog-log-slower-than asks for it, and its times include the log and the disks of a majority.
+- WAIT doesn't wait: what was answered is on a majority's disks already.
+- SHUTDOWN answers OK, because handing over takes a moment.
 
 ## What is left out
 

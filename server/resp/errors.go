@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/statemachine"
 )
 
 // outcome is one row of what a client may be told instead of a result.
@@ -30,6 +31,38 @@ func notApplied() []outcome {
 		{"TRYAGAIN", node.ErrShutdown, "the node is shutting down"},
 		{"TRYAGAIN", nil, "any other reason"},
 	}
+}
+
+// prefix is what the first word of an error reply tells about the request's fate.
+type prefix struct {
+	prefix, outcome, means string
+}
+
+const surelyNot = "surely not applied"
+
+// prefixes lists the first words of all error replies. A word that is new needs a row
+// here: a test looks for it.
+func prefixes() []prefix {
+	var list []prefix
+	for _, o := range notApplied() {
+		list = append(list, prefix{o.prefix, surelyNot, o.means})
+	}
+	return append(list, []prefix{
+		{unknownPrefix, "unknown", "the write may have taken effect or may yet do so; inside a session send it again with the same number"},
+		{statemachine.PrefixSessionExpired, "this attempt did nothing", "the session is unknown or expired: open another; an earlier attempt may have run"},
+		{statemachine.PrefixSeqOld, "applied before", "the number ran, and its result is forgotten"},
+		{statemachine.PrefixSeqGap, surelyNot, "an earlier number of the session is missing"},
+		{statemachine.PrefixSeqReused, surelyNot, "the number ran another request"},
+		{refusedPrefix, surelyNot, "a change of the cluster that would be unsafe; DRYRUN says the same"},
+		{notLeaderPrefix, surelyNot, "a change of the cluster: ask the leader, at the address that is the next word"},
+		{"MOVED", surelyNot, "`redis.follower: moved`: ask the leader, at the address behind the slot"},
+		{"NOAUTH", surelyNot, "AUTH first"},
+		{"WRONGPASS", surelyNot, "no such user, another password, or the user is off"},
+		{"NOPERM", surelyNot, "the user may not run this, or not with these keys or channels"},
+		{"NOPROTO", surelyNot, "HELLO asks for a version of the protocol that there isn't"},
+		{"EXECABORT", surelyNot, "a command of the block was refused: nothing of it ran"},
+		{"ERR", surelyNot, "the request is wrong, in Redis's words"},
+	}...)
 }
 
 // The prefix of an outcome that is unknown, and the text behind its reason.
