@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -67,6 +68,7 @@ func (c *cluster) start(d *daemon) error {
 	defer f.Close()
 	d.cmd = exec.Command(c.bin, "serve", "--config", d.file)
 	d.cmd.Stderr = f
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // whatever ends us
 	return d.cmd.Start()
 }
 

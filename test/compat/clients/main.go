@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -59,7 +60,7 @@ func main() {
 	keep := flag.Bool("keep", false, "keep the directory of the nodes")
 	root := flag.String("root", "../..", "the project")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code, err := run(ctx, *only, *root, *keep)
 	stop()
 	if err != nil {
@@ -107,7 +108,7 @@ func run(ctx context.Context, only, root string, keep bool) (int, error) {
 	}
 	fmt.Fprintln(w, strings.Join(row, "\t"))
 	for _, cl := range clients(dir) {
-		if !strings.Contains(cl.name, only) {
+		if !strings.Contains(cl.name, only) || ctx.Err() != nil {
 			continue
 		}
 		row = []string{cl.name}
