@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/node"
-	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -58,7 +57,6 @@ func (p plan) String() string {
 			names = append(names, f.name)
 		}
 	}
-	p.faults = nil
 	return fmt.Sprintf("%+v %v", struct {
 		Voters, Election, Heartbeat, Writes int
 		Tiny                                bool
@@ -218,6 +216,3 @@ func (p *plan) limits() statemachine.Limits {
 	l.SessionResults, l.Sessions = p.sessionResults, p.sessions
 	return l
 }
-
-// raftTime is the wall clock of the world.
-func (w *world) raftTime() raft.Time { return epoch + raft.Time(w.now) }
