@@ -47,6 +47,7 @@ var rooms = []struct {
 	{"transport", transportMutants},
 	{"identity", identityMutants},
 	{"resp", respMutants},
+	{"sim", simMutants},
 }
 
 const root = "../.."

@@ -1,0 +1,54 @@
+package mutants
+
+// Each rule of the simulator is seen to fire: these mistakes are found by it within the seeds of tier 1.
+var simMutants = []mutant{
+	{"a leader is elected with one vote less", "election safety", "raft/election.go", []edit{
+		{"len(r.election.votes) >= quorum(len(r.config().Voters()))", "len(r.election.votes)+1 >= quorum(len(r.config().Voters()))"},
+	}, []string{"sim TestReplicas"}},
+	{"a crash takes a confirmed write along", "term and vote never regress on disk; committed stays committed", "raftlog/mem.go", []edit{
+		{"	m.Confirm(min(keep, len(m.flight)))\n	m.flight", "	m.Confirm(min(keep, len(m.flight)))\n	if keep == 0 && len(m.past) > 0 {\n		m.disk = m.past[len(m.past)-1]\n	}\n	m.flight"},
+	}, []string{"sim TestReplicas"}},
+	{"an acknowledgement of what is only in memory", "what leaves is on disk", "raft/follower.go", []edit{
+		{"match := min(f.matched, r.w.stable)", "match := f.matched"},
+	}, []string{"sim TestReplicas"}},
+	{"the leader counts what it has not written", "acknowledged is durable on a quorum", "raft/leader.go", []edit{
+		{"match = append(match, r.w.stable)", "match = append(match, r.log.last().Index)"},
+	}, []string{"sim TestReplicas"}},
+	{"an old term's entry is committed by counting", "only own-term entries by counting", "raft/leader.go", []edit{
+		{"!ok || c <= r.commit || t != r.term", "!ok || c <= r.commit || t > r.term"},
+	}, []string{"sim TestReplicas"}},
+	{"a membership change before the own term commits", "one membership change at a time", "raft/membership.go", []edit{
+		{"t, _ := r.log.term(r.commit); t != r.term {", "t, _ := r.log.term(r.commit); t > r.term {"},
+	}, []string{"sim TestReplicas"}},
+	{"a leader that hears nobody goes on", "elections do not disrupt", "raft/leader.go", []edit{
+		{"case !r.reachesQuorum():", "case false:"},
+	}, []string{"sim TestReplicas"}},
+	{"the names of snapshots are not synced", "snapshot and log cover everything", "snapshot/dir.go", []edit{
+		{"	return d.fs.SyncDir(d.path)\n}\n\n// retire", "	return nil\n}\n\n// retire"},
+	}, []string{"sim TestReplicas"}},
+	{"a repeated write of a session runs again", "session results exactly once", "statemachine/sessions.go", []edit{
+		{"		return append(dst, k.result...)\n", "		return m.write(inner, dst)\n"},
+	}, []string{"sim TestReplicas"}},
+	{"nothing expires while a view is frozen", "equal state hash at equal index", "statemachine/state.go", []edit{
+		{"	now := s.nowMillis()\n	for range limit {", "	now := s.nowMillis()\n	if s.view != nil {\n		return\n	}\n	for range limit {"},
+	}, []string{"sim TestReplicas"}},
+	{"a late forward was surely not applied", "surely not applied never shows up", "node/forwarding.go", []edit{
+		{"			r.unknown(&f.ops[i], ErrTimeout)", "			r.refuse(&f.ops[i], ErrTimeout)"},
+	}, []string{"sim TestReplicas"}},
+	{"a stale read forgets what was shown", "reads never go back", "node/reads.go", []edit{
+		{"	index := l.shown\n", "	index := raft.Index(0)\n"},
+	}, []string{"sim TestReplicas"}},
+	{"a read does not wait for its connection's writes", "order of a connection", "node/reads.go", []edit{
+		{"		index = max(index, l.last.Index) // its own", "		index = max(index, 0) // its own"},
+	}, []string{"sim TestReplicas"}},
+	// What the simulator found, each by its named test.
+	{"a lost read goes before the writes before it", "writes and reads of one connection take effect in their order", "node/conn.go", []edit{
+		{"l.waiting.at(i+1).place < o.place", "false"},
+	}, []string{"node TestLostReadStaysBehindRetriedWrites"}},
+	{"a read is asked again without its successors", "reads of a connection never go back", "node/forwarding.go", []edit{
+		{"x.conn == o.conn && x.seq < o.seq", "false"},
+	}, []string{"node TestReadAskedAgainIsNotOvertakenByItsSuccessor"}},
+	{"a failed save leaves nothing due", "a full log is compacted in the end", "node/policy.go", []edit{
+		{"p.since+p.due, p.sinceBytes+p.dueBytes", "p.since, p.sinceBytes"},
+	}, []string{"node TestFailedSaveOfAFullLogIsTriedAgain"}},
+}
