@@ -36,11 +36,21 @@ func (t *Transport) Fetch(ctx context.Context, from raft.NodeID, last raft.Entry
 		return nil, fmt.Errorf("fetch snapshot %v from node %v: %w", last, from, err)
 	}
 	p := (*t.peers.Load())[from]
-	if p == nil || p.target.Load().addr == "" {
+	if p == nil {
+		return fail(errors.New("its address is not known; it is no member"))
+	}
+	addr := p.target.Load().addr
+	if l := p.stats.connected.Load(); addr == "" && l != nil {
+		// A node that joins knows the members of the cluster's birth until it has a
+		// snapshot, which may have to come from one that joined later: that one has
+		// connected, and said where it is reached.
+		addr = l.hello.Addr
+	}
+	if addr == "" {
 		return fail(errors.New("its address is not known; it is no member"))
 	}
 	ctx, end := t.bound(ctx)
-	c, err := t.connect(ctx, intent{purpose: purposeFetch, to: from, addr: p.target.Load().addr})
+	c, err := t.connect(ctx, intent{purpose: purposeFetch, to: from, addr: addr})
 	if err != nil {
 		end()
 		return fail(err)

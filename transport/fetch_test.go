@@ -46,6 +46,18 @@ func serving(t testing.TB, client, server Config) (a, b *testNode) {
 	return a, b
 }
 
+// A node that joins may have to fetch from one that it knows by its connection
+// alone: the snapshot is what would tell it of that member. Seen where two members
+// had been replaced and the first of them led.
+func TestFetchFromAStranger(t *testing.T) {
+	a, b := run(t, Config{}, helloOf(1)), run(t, Config{Source: sourceOf([]byte("state"))}, helloOf(2))
+	b.SetMembers(configuration(a.member()))
+	eventually(t, "the file of a node that has connected", func() bool {
+		got, err := fetchAll(t, a, 2, snapshotID, 0)
+		return err == nil && got == "state"
+	})
+}
+
 // A file comes whole from any offset, whatever its size is to that of a block.
 func TestFetch(t *testing.T) {
 	for _, size := range []int{0, 1, blockSize - 1, blockSize, blockSize + 1, 3*blockSize + 17} {
