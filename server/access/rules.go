@@ -3,22 +3,26 @@ package access
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
 
+// words is an error in Redis's words, which go to clients as they are.
+type words string
+
+func (w words) Error() string { return string(w) }
+
 // Why a rule is refused, in Redis's words.
 var (
-	errSyntax     = errors.New("Syntax error")
-	errUnknown    = errors.New("Unknown command or category name in ACL")
-	errHash       = errors.New("The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters")
-	errNoPassword = errors.New("The password you are trying to remove from the user does not exist")
-	errAfterStar  = errors.New("Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns")
-	errAfterAll   = errors.New("Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try 'resetchannels' to start with an empty list of channels")
-	errSelector   = errors.New("Selectors are not supported")
-	errTooMany    = fmt.Errorf("A user can't have more than %d passwords, patterns or rules on commands", maxRules)
+	errSyntax     = words("Syntax error")
+	errUnknown    = words("Unknown command or category name in ACL")
+	errHash       = words("The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters")
+	errNoPassword = words("The password you are trying to remove from the user does not exist")
+	errAfterStar  = words("Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns")
+	errAfterAll   = words("Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try 'resetchannels' to start with an empty list of channels")
+	errSelector   = words("Selectors are not supported")
+	errTooMany    = words(fmt.Sprintf("A user can't have more than %d passwords, patterns or rules on commands", maxRules))
 )
 
 // maxRules bounds each of the lists of a user: all of a user's rules are looked
@@ -46,7 +50,7 @@ func redact(rule string) string {
 }
 
 // ErrUserName is for a name that no user can have.
-var ErrUserName = errors.New("Usernames can't contain spaces or null characters")
+var ErrUserName error = words("Usernames can't contain spaces or null characters")
 
 // CheckName tells whether a user may be called so.
 func CheckName(name string) error {
@@ -57,9 +61,9 @@ func CheckName(name string) error {
 }
 
 // SetRules makes the user that ACL SETUSER makes of u with these words.
-func (u *User) SetRules(words []string) (*User, error) {
+func (u *User) SetRules(list []string) (*User, error) {
 	n := u.clone()
-	for _, w := range words {
+	for _, w := range list {
 		if err := n.set(w, true); err != nil {
 			return nil, &RuleError{w, err}
 		}

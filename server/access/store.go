@@ -37,11 +37,11 @@ type Users struct {
 // NewStore makes a Store with no user but default. password is what default needs
 // until the log says otherwise; empty: nothing. log is told of wrong passwords; nil: nobody is.
 func NewStore(cat *Catalog, password string, log *slog.Logger) *Store {
-	words := []string{"on", "nopass", "~*", "&*", "+@all"}
+	rules := []string{"on", "nopass", "~*", "&*", "+@all"}
 	if password != "" {
-		words[1] = ">" + password
+		rules[1] = ">" + password
 	}
-	base, err := newUser(cat, DefaultUser).SetRules(words)
+	base, err := newUser(cat, DefaultUser).SetRules(rules)
 	if err != nil {
 		panic(err) // of words that this function made
 	}
@@ -129,7 +129,7 @@ func (s *Store) New(name string) *User {
 // Why a client isn't let in. The texts are for it.
 var (
 	// ErrWrongPassword says neither which of the two is wrong nor whether the user is off.
-	ErrWrongPassword = errors.New("invalid username-password pair or user is disabled.")
+	ErrWrongPassword error = words("invalid username-password pair or user is disabled.")
 	// ErrTooManyTries asks a client's address to wait: passwords were guessed from there.
 	ErrTooManyTries = errors.New("too many wrong passwords from this address, try again later")
 )

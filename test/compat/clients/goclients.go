@@ -31,6 +31,13 @@ func clients(dir string) []client {
 	return list
 }
 
+// quiet keeps go-redis from telling of each dial that fails while a node is dead.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(quiet{}) }
+
 // tries makes keys of different runs differ.
 var tries atomic.Int64
 
