@@ -116,7 +116,10 @@ func (c *client) act() {
 func (c *client) idle() bool { return len(c.open) == 0 && len(c.pending) == 0 }
 
 func (c *client) connect() {
-	h := c.w.some(func(h *host) bool { return h.up && !h.paused && !h.left })
+	h := c.w.some(func(h *host) bool {
+		// Once all is well, clients know where to go.
+		return h.up && !h.paused && !h.left && (!c.w.calm || slices.Contains(c.w.truth.voters, h.id))
+	})
 	if h == nil {
 		return
 	}

@@ -363,7 +363,15 @@ func (h *host) Fatal(err error) {
 }
 
 // SetMembers implements node.Driver.
-func (h *host) SetMembers(c raft.Configuration) { h.members = c }
+func (h *host) SetMembers(c raft.Configuration) {
+	h.members = c
+	for _, e := range h.ends {
+		// As the transport does: the node that was removed dials again, and hears why not.
+		if e != nil && e.conn != nil && e.l.conn == e.conn && h.commits.WasRemoved(e.other.h.id) {
+			e.l.breakUp()
+		}
+	}
+}
 
 // work lets the applier do what it has, one thing at a time.
 func (h *host) work() {
