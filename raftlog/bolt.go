@@ -217,9 +217,10 @@ func dropFrom(entries *bbolt.Bucket, s salt, first raft.Index) error {
 	c := entries.Cursor()
 	var drop [][]byte
 	for k, _ := c.Seek(from[:]); k != nil; k, _ = c.Next() {
-		drop = append(drop, k)
+		drop = append(drop, bytes.Clone(k)) // the tree changes below
 	}
-	k, v := c.Seek(from[:])
+	var v []byte
+	k, _ := c.Seek(from[:])
 	if k == nil {
 		k, v = c.Last()
 	} else {
