@@ -28,7 +28,7 @@ type Node struct {
 	applier *Applier
 	w       *workers
 
-	ran     atomic.Bool
+	life    atomic.Int32
 	ended   chan struct{} // closed when Run returns
 	stop    chan struct{} // receives one: Run shall end
 	fatal   chan error    // receives the first fatal error
@@ -40,6 +40,13 @@ type Node struct {
 	diskAt    atomic.Int64 // last write that ended
 	diskSince atomic.Int64 // start of the write that is under way, 0 if none
 }
+
+// What a Node's life has come to.
+const (
+	lifeNew  int32 = iota
+	lifeRun        // Run was called
+	lifeShut       // Shutdown was called before that
+)
 
 var (
 	errConnClosed = errors.New("the connection is closed")
@@ -172,10 +179,11 @@ func (n *Node) Snapshot(ctx context.Context) (raft.SnapshotMeta, error) {
 }
 
 // Shutdown hands leadership over, refuses new requests, waits for the open ones
-// and ends Run. When ctx ends first, what is open is answered as unknown.
+// and ends Run. When ctx ends first, what is open is answered as unknown. A Run that
+// is called later ends at once.
 func (n *Node) Shutdown(ctx context.Context) error {
-	if !n.ran.Load() {
-		return nil
+	if n.life.CompareAndSwap(lifeNew, lifeShut) || n.life.Load() == lifeShut {
+		return nil // Run, on its way perhaps, does nothing
 	}
 	_, err := question(ctx, n, func(done func(struct{}, error)) Event {
 		return Shutdown{Done: func() { done(struct{}{}, nil) }}

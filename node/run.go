@@ -80,7 +80,13 @@ func newWorkers(n *Node) *workers {
 // error wraps ErrStore then), or a snapshot that was fetched can't be restored. It starts every goroutine of the node and returns
 // when they have ended, except a disk that hangs for longer than StopTimeout.
 func (n *Node) Run(ctx context.Context) error {
-	if !n.ran.CompareAndSwap(false, true) {
+	switch {
+	case n.life.CompareAndSwap(lifeNew, lifeRun):
+	case n.life.CompareAndSwap(lifeShut, lifeRun):
+		n.in.close(ErrShutdown)
+		close(n.ended)
+		return nil
+	default:
 		return errRanAlready
 	}
 	defer close(n.ended)

@@ -153,6 +153,18 @@ func newParty(t *testing.T, n int, change func(*Config)) *party {
 }
 
 func (p *party) start(id raft.NodeID) *Node {
+	n := p.build(id)
+	p.lan.mu.Lock()
+	p.lan.nodes[id] = n
+	p.lan.mu.Unlock()
+	ended := make(chan error, 1)
+	p.ended[id] = ended
+	go func() { ended <- n.Run(context.Background()) }()
+	return n
+}
+
+// build makes a Node that does not run yet.
+func (p *party) build(id raft.NodeID) *Node {
 	cfg := testConfig(id)
 	p.boot++
 	cfg.Raft.Boot += p.boot << 32
@@ -168,12 +180,6 @@ func (p *party) start(id raft.NodeID) *Node {
 		p.t.Fatal(err)
 	}
 	p.m[id] = m
-	p.lan.mu.Lock()
-	p.lan.nodes[id] = n
-	p.lan.mu.Unlock()
-	ended := make(chan error, 1)
-	p.ended[id] = ended
-	go func() { ended <- n.Run(context.Background()) }()
 	return n
 }
 
@@ -386,6 +392,31 @@ func TestHungDisk(t *testing.T) {
 		}
 		close(gate)
 		synctest.Wait()
+	})
+}
+
+// A process that is told to end while it starts calls Run and Shutdown at the same
+// time. Whichever comes first, Run ends.
+func TestShutdownBeforeRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newParty(t, 1, nil)
+		p.stop()
+		n := p.build(1)
+		k := n.caller()
+		for range 2 {
+			if err := n.Shutdown(context.Background()); err != nil {
+				t.Errorf("shutdown: %v", err)
+			}
+		}
+		if err := n.Run(context.Background()); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		if err := k.conn.Submit(context.Background(), []Request{{Data: []byte("a")}}); !errors.Is(err, ErrShutdown) {
+			t.Errorf("submit: %v, want %v", err, ErrShutdown)
+		}
+		if err := n.Run(context.Background()); !errors.Is(err, errRanAlready) {
+			t.Errorf("a second Run: %v", err)
+		}
 	})
 }
 
