@@ -237,10 +237,11 @@ func encoding(value []byte) string {
 	return "raw"
 }
 
-// memory is about what the key takes, indexes included.
+// memory is about what the key takes, indexes included. The room behind the value doesn't count:
+// it differs between nodes, and the answer may be kept in a session, which is state.
 func (it *item) memory() int64 {
 	const overhead = 64 + 48 + 24 // the item; its places in the map, and in the tree
-	n := int64(len(it.key)+cap(it.value)) + overhead
+	n := int64(len(it.key)+len(it.value)) + overhead
 	if it.deadline != 0 {
 		n += 24 // its place among the timers
 	}

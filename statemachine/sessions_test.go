@@ -223,3 +223,43 @@ func TestSessionRemovalIsBounded(t *testing.T) {
 		r.m.st.check(t)
 	}
 }
+
+// How a value came to a node is not part of the state: one that grew there and one that was restored
+// are answered alike, in a block whose answers a session keeps, too.
+func TestAnswersAreThoseOfARestoredMachine(t *testing.T) {
+	r := newRig(t)
+	r.do(cmd(OpSessionOpen))
+	for i := range 100 {
+		r.do(cmd(OpAppend, "grown", strings.Repeat("x", i)))
+	}
+	other := New(DefaultLimits())
+	content := encode(t, r.m)
+	if err := other.Restore(meta(r.m), bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	var reads []Command
+	for n := range 256 {
+		op := Op(n)
+		if !op.known() || !op.ReadOnly() {
+			continue
+		}
+		for args := range 4 {
+			c := cmd(op, []string{"grown", "grown", "1"}[:args]...)
+			if inspectBlock(new(block(OpReadBlock, nil, c)), new(Command)) == nil {
+				reads = append(reads, c)
+			}
+		}
+	}
+	if len(reads) < 10 {
+		t.Fatalf("%d reads can stand in a block", len(reads))
+	}
+	for i, c := range reads {
+		e := r.entry(AppendCommand(nil, once(1, uint64(i+1), block(OpBlock, nil, c))))
+		if a, b := show(t, r.m.Apply(e, nil)), show(t, other.Apply(e, nil)); a != b {
+			t.Errorf("%v: %s, restored %s", c.Op, a, b)
+		}
+		if r.m.Hash() != other.Hash() {
+			t.Fatalf("%v: states differ", c.Op)
+		}
+	}
+}
