@@ -240,10 +240,12 @@ func (c *conn) handle(args [][]byte) bool {
 	}
 	c.commands++
 	c.newest = cmd
+	if c.checked && !c.permitted(cmd, args) {
+		return true
+	}
 	if c.srv.cfg.Moved && (!c.stale || cmd.flags&fWrite != 0) {
 		if text, ok := c.moved(cmd, args); ok {
-			c.w.Error(text)
-			c.answer()
+			c.rejected(args[0], text)
 			return true
 		}
 	}
@@ -252,9 +254,6 @@ func (c *conn) handle(args [][]byte) bool {
 	}
 	if c.srv.slowlog.threshold.Load() >= 0 && cmd.flags&fAdmin == 0 && cmd.group != "connection" {
 		c.slow = c.srv.slowlog.begin(c, args)
-	}
-	if c.checked && !c.permitted(cmd, args) {
-		return true
 	}
 	if c.multi != nil && cmd.flags&fNow == 0 {
 		c.queue(cmd, args)

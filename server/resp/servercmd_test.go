@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/server/resp"
 	"github.com/raftkv/raftkv/server/resp/resptest"
 )
@@ -172,6 +173,26 @@ func TestMoved(t *testing.T) {
 	if got := k.say("set foo 1"); !strings.HasPrefix(got, "-CLUSTERDOWN ") {
 		t.Error(got)
 	}
+}
+
+// A command that belongs elsewhere is missing from the block: the rest must not run without it.
+func TestMovedEndsTheBlock(t *testing.T) {
+	k, m := three(t, resp.Config{Moved: true}, "follower")
+	k.expect("+OK", "multi")
+	k.expect("-MOVED 12182 127.0.0.1:5002", "set foo 1")
+	m.SetStatus(func(s *node.Status) { s.Leader = "a1" })
+	k.expect("+QUEUED", "set bar 1")
+	k.expect("-EXECABORT Transaction discarded because of previous errors.", "exec")
+	k.expect("nil", "get bar")
+}
+
+// Where the leader is, is for those who may send the command.
+func TestMovedIsForThosePermitted(t *testing.T) {
+	k, _ := three(t, resp.Config{Moved: true, Access: access.NewStore(resp.Catalog(), "secret", nil)}, "follower")
+	k.expect("-NOAUTH Authentication required.", "set foo 1")
+	k.expect("-NOAUTH Authentication required.", "get foo")
+	k.expect("+OK", "auth secret")
+	k.expect("-MOVED 12182 127.0.0.1:5002", "set foo 1")
 }
 
 // SAVE says why there is none.
