@@ -38,7 +38,11 @@ type prefix struct {
 	prefix, outcome, means string
 }
 
-const surelyNot = "surely not applied"
+// What happened to a request. One that is repeated in a session may meet the marks of its own earlier attempt.
+const (
+	surelyNot = "surely not applied"
+	notNow    = "this attempt did nothing"
+)
 
 // prefixes lists the first words of all error replies. A word that is new needs a row
 // here: a test looks for it.
@@ -49,10 +53,10 @@ func prefixes() []prefix {
 	}
 	return append(list, []prefix{
 		{unknownPrefix, "unknown", "the write may have taken effect or may yet do so; inside a session send it again with the same number"},
-		{statemachine.PrefixSessionExpired, "this attempt did nothing", "the session is unknown or expired: open another; an earlier attempt may have run"},
+		{statemachine.PrefixSessionExpired, notNow, "the session is unknown or expired: open another; an earlier attempt may have run"},
 		{statemachine.PrefixSeqOld, "applied before", "the number ran, and its result is forgotten"},
 		{statemachine.PrefixSeqGap, surelyNot, "an earlier number of the session is missing"},
-		{statemachine.PrefixSeqReused, surelyNot, "the number ran another request"},
+		{statemachine.PrefixSeqReused, notNow, "the number ran another request, which may be an earlier attempt at this one"},
 		{refusedPrefix, surelyNot, "a change of the cluster that would be unsafe; DRYRUN says the same"},
 		{notLeaderPrefix, surelyNot, "a change of the cluster: ask the leader, at the address that is the next word"},
 		{"MOVED", surelyNot, "`redis.follower: moved`: ask the leader, at the address behind the slot"},

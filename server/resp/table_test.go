@@ -4,8 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/raftkv/raftkv/statemachine"
 )
 
 var update = flag.Bool("update", false, "write docs/commands.md")
@@ -24,6 +27,19 @@ func TestDocsAreUpToDate(t *testing.T) {
 	}
 	if string(got) != Docs() {
 		t.Error("docs/commands.md is old: go test ./server/resp -update")
+	}
+}
+
+// A repetition may be told these after its first attempt ran: they must not promise that nothing did.
+func TestSessionsDoNotSpeakForEarlierAttempts(t *testing.T) {
+	for _, name := range []string{statemachine.PrefixSessionExpired, statemachine.PrefixSeqReused} {
+		at := slices.IndexFunc(prefixes(), func(p prefix) bool { return p.prefix == name })
+		if at < 0 {
+			t.Fatalf("%s has no row", name)
+		}
+		if row := prefixes()[at]; row.outcome != notNow || !strings.Contains(row.means, "earlier attempt") {
+			t.Errorf("%s: %s; %s", name, row.outcome, row.means)
+		}
 	}
 }
 
