@@ -249,6 +249,26 @@ func TestSetUserRefused(t *testing.T) {
 	k.expect("[user al on ~a resetchannels -@all +get user default on nopass ~* &* +@all]", "acl list")
 }
 
+// A block takes a number of a session for those alone who may use numbers of sessions.
+func TestExecOnceTakesTheRightToOnce(t *testing.T) {
+	addr, _ := locked(t, "")
+	k, al := newTalker(t, addr), newTalker(t, addr)
+	k.expect("+OK", "acl setuser al on nopass +@all -once ~*")
+	al.say("auth al x")
+	al.expect(":2", "session open")
+	al.expect("+OK", "multi")
+	al.expect("+QUEUED", "set k v")
+	al.expect("-EXECABORT Transaction discarded because of: NOPERM this user has no permissions to run the 'once' command", "exec once 2 1")
+	al.expect("nil", "get k")
+	if got := k.say("acl log"); !strings.Contains(got, "reason command context toplevel object once username al") {
+		t.Error(got)
+	}
+	k.expect("+OK", "acl setuser al +once")
+	al.expect("+OK", "multi")
+	al.expect("+QUEUED", "set k v")
+	al.expect("[+OK]", "exec once 2 1")
+}
+
 func TestDeniedAreLogged(t *testing.T) {
 	addr, _ := locked(t, "")
 	k, al := newTalker(t, addr), newTalker(t, addr)

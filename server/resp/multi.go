@@ -46,7 +46,7 @@ func multiCommands() []command {
 			summary: "Begin a block: what comes next is run by EXEC, all at one moment", local: beginMulti},
 		{name: "exec", arity: -1, flags: fLoading | fNow, group: "transactions", since: "1.2.0", cost: "that of the commands",
 			syntax:  "[ONCE session sequence]",
-			summary: "Run the block as one entry of the log, if no watched key has changed; with ONCE as number sequence of a session", run: exec, tell: tellBlock},
+			summary: "Run the block as one entry of the log, if no watched key has changed; with ONCE, which takes the right to that command too, as number sequence of a session", run: exec, tell: tellBlock},
 		{name: "discard", arity: 1, flags: flags, group: "transactions", since: "2.0.0", cost: "O(1)",
 			summary: "Forget the block and the watched keys", local: discard},
 		{name: "watch", arity: -2, flags: flags | fVariadic, keys: [3]int{1, -1, 1}, group: "transactions", since: "2.2.0", cost: "O(n) in the keys",
@@ -189,7 +189,13 @@ func exec(c *conn, args [][]byte) bool {
 	case m.failed:
 		text = "EXECABORT Transaction discarded because of previous errors."
 	case len(args) == 4:
-		if session, seq, text = sessionAndSeq(args[2], args[3]); text != "" {
+		once := c.srv.table.byName["once"]
+		if text = may(c.user, once, args); text != "" {
+			c.srv.denied.add(c, once, args, text)
+		} else {
+			session, seq, text = sessionAndSeq(args[2], args[3])
+		}
+		if text != "" {
 			text = "EXECABORT Transaction discarded because of: " + text
 		}
 	}
