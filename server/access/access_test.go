@@ -64,6 +64,21 @@ func TestRulesReadAndTold(t *testing.T) {
 	}
 }
 
+// Only ASCII's spaces are refused in a pattern, so that only they end a word of what is stored.
+func TestPatternsMayHaveUnicodeSpaces(t *testing.T) {
+	for _, space := range []string{"\u00a0", "\u0085", "\u2003", "\u3000", "\xa0"} {
+		u, err := newUser(catalog(), "al").SetRules([]string{"on", "nopass", "~a" + space + "b", "&" + space, "+get"})
+		if err != nil {
+			t.Errorf("%q: %v", space, err)
+			continue
+		}
+		again, err := parse(u.catalog, "al", u.Rules(), 7)
+		if err != nil || again.Rules() != u.Rules() || !again.Key([]byte("a"+space+"b"), Read) || again.Key([]byte("a"), Read) {
+			t.Errorf("%q read again: %v, %v", u.Rules(), again, err)
+		}
+	}
+}
+
 func TestRulesRefused(t *testing.T) {
 	base, err := newUser(catalog(), "al").SetRules([]string{"on", "~a"})
 	if err != nil {

@@ -77,7 +77,10 @@ func (u *User) SetRules(list []string) (*User, error) {
 func parse(cat *Catalog, name, rules string, version uint64) (*User, error) {
 	u := newUser(cat, name)
 	u.version = version
-	for _, w := range strings.Fields(rules) {
+	for _, w := range strings.Split(rules, " ") { // not Fields: patterns may contain Unicode's other spaces
+		if w == "" {
+			continue
+		}
 		if err := u.set(w, false); err != nil {
 			return nil, &RuleError{w, err}
 		}
