@@ -108,7 +108,10 @@ type exchange struct {
 	r    *http.Request
 	args url.Values
 	user *access.User // nil: may do everything
-	free func()       // gives back what the body took
+	// users is whom user was found among; nil: that isn't known. open: it needed no password.
+	users *access.Users
+	open  bool
+	free  func() // gives back what the body took
 }
 
 // serveV1 routes what begins with /v1. It goes by the escaped path, and so the

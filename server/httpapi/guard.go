@@ -78,7 +78,8 @@ func (x *exchange) authenticate() *failure {
 	}
 	values := x.r.Header.Values("Authorization")
 	if len(values) == 0 {
-		if x.user = x.Users.Now().Open(); x.user == nil {
+		x.users, x.open = x.Users.Now(), true
+		if x.user = x.users.Open(); x.user == nil {
 			return challenge("authentication required")
 		}
 		return nil
@@ -150,6 +151,38 @@ func (x *exchange) mayPrefix(command, prefix string) *failure {
 		return nil
 	}
 	return refuse(http.StatusForbidden, "no_permission", "user %s may not read all keys that begin with this prefix", x.user.Name())
+}
+
+// stillMay is mayRead for an answer that takes long: users change meanwhile, and
+// what a user may no longer read is not sent. It costs nothing while they don't. Like
+// a connection of the other protocol, it goes on under a password that was changed.
+func (x *exchange) stillMay(prefix string, commands ...string) *failure {
+	if x.Users == nil {
+		return nil
+	}
+	now := x.Users.Now()
+	if now == x.users {
+		return nil
+	}
+	if x.users = now; x.open {
+		x.user = now.Open()
+	} else if x.user = now.Find(x.user.Name()); x.user != nil && !x.user.On() {
+		x.user = nil
+	}
+	if x.user == nil {
+		return refuse(http.StatusUnauthorized, "unauthorized", "the user is gone or off, or needs a password by now")
+	}
+	return x.mayRead(prefix, commands...)
+}
+
+// mayRead is mayPrefix for several commands.
+func (x *exchange) mayRead(prefix string, commands ...string) *failure {
+	for _, command := range commands {
+		if f := x.mayPrefix(command, prefix); f != nil {
+			return f
+		}
+	}
+	return nil
 }
 
 // body reads the whole body, at most limit bytes of it.

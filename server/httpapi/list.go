@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -33,6 +34,7 @@ type listing struct {
 	*exchange
 	enc     *json.Encoder
 	keys    bool // without values
+	prefix  string
 	started bool
 	left    int
 	end     end
@@ -61,19 +63,31 @@ func (x *exchange) list() *failure {
 	if l.keys, f = x.flag("keys"); f != nil {
 		return f
 	}
-	for _, command := range []string{"scan", "get"} {
-		if l.keys && command == "get" {
-			break
-		}
-		if f := x.mayPrefix(command, string(prefix)); f != nil {
-			return f
-		}
+	l.prefix = string(prefix)
+	if f := x.mayRead(l.prefix, l.commands()...); f != nil {
+		return f
 	}
 	if !x.scans.take(1) {
 		return busy("too many lists are under way (%d)", maxScans)
 	}
 	defer x.scans.give(1)
-	return l.run(prefix, after)
+	return l.run(after)
+}
+
+// commands are those whose permission the list needs.
+func (l *listing) commands() []string {
+	if l.keys {
+		return []string{"scan"}
+	}
+	return []string{"scan", "get"}
+}
+
+// step is read, if the user may still read what is listed.
+func (l *listing) step(cmd statemachine.Command) (statemachine.Result, raft.Index, *failure) {
+	if f := l.stillMay(l.prefix, l.commands()...); f != nil {
+		return statemachine.Result{}, 0, f
+	}
+	return l.read(cmd)
 }
 
 // bytesArg is a parameter of the query, plain or in base64. It is then a key of any bytes.
@@ -90,17 +104,17 @@ func (x *exchange) bytesArg(name string) ([]byte, *failure) {
 }
 
 // run writes page after page. Once something is written, an error can only be told by the last line.
-func (l *listing) run(prefix, after []byte) *failure {
-	if low := beforePrefix(string(prefix)); string(after) < low {
+func (l *listing) run(after []byte) *failure {
+	if low := beforePrefix(l.prefix); string(after) < low {
 		after = []byte(low)
 	}
-	pattern := []byte(escapeGlob(string(prefix)) + "*")
+	pattern := []byte(escapeGlob(l.prefix) + "*")
 	for first := true; ; first = false {
 		page := listPage
 		if !l.keys {
 			page = valuesPage
 		}
-		res, index, f := l.read(statemachine.Command{Op: statemachine.OpScan, Num: int64(page), Args: [][]byte{after, pattern}})
+		res, index, f := l.step(statemachine.Command{Op: statemachine.OpScan, Num: int64(page), Args: [][]byte{after, pattern}})
 		if f == nil && len(res.Array) == 0 {
 			f = &failure{status: http.StatusInternalServerError, code: "internal", text: "the node answered a scan without a place to go on from", outcome: node.NotApplied}
 		}
@@ -122,7 +136,7 @@ func (l *listing) run(prefix, after []byte) *failure {
 			return l.finish(f)
 		}
 		next := res.Array[0].Bytes
-		over := len(next) == 0 || string(next) > string(prefix) && !strings.HasPrefix(string(next), string(prefix))
+		over := len(next) == 0 || string(next) > l.prefix && !strings.HasPrefix(string(next), l.prefix)
 		if l.left == 0 {
 			if !over || len(found) > 0 && string(l.last) != string(found[len(found)-1].Bytes) {
 				l.end.Next, l.end.NextBase64 = text(l.last)
@@ -147,7 +161,7 @@ func (l *listing) values(keys []statemachine.Result) *failure {
 		for _, k := range keys {
 			block.Args = append(block.Args, statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpGetV, Args: [][]byte{k.Bytes}}))
 		}
-		res, _, f := l.read(block)
+		res, _, f := l.step(block)
 		if f != nil {
 			return f
 		}

@@ -30,7 +30,7 @@ type change struct {
 // farewell is the last event of a watch that the server ends.
 type farewell struct {
 	Error  string `json:"error"`
-	Code   string `json:"code"` // slow, compacted, shutting_down
+	Code   string `json:"code"` // slow, compacted, shutting_down, no_permission, unauthorized
 	After  string `json:"after"`
 	Oldest uint64 `json:"oldest,omitempty"`
 }
@@ -38,9 +38,11 @@ type farewell struct {
 // watching is a watch under way.
 type watching struct {
 	*exchange
-	sub  *feed.Subscription
-	buf  bytes.Buffer
-	keys bool // without values
+	sub    *feed.Subscription
+	prefix string
+	told   feed.Place // up to here everything was appended to buf
+	buf    bytes.Buffer
+	keys   bool // without values
 }
 
 // watch sends the changes of keys that begin with a prefix as server-sent events,
@@ -50,14 +52,12 @@ func (x *exchange) watch() *failure {
 	if f != nil {
 		return f
 	}
-	s := &watching{exchange: x}
+	s := &watching{exchange: x, prefix: string(prefix)}
 	if s.keys, f = x.flag("keys"); f != nil {
 		return f
 	}
-	for _, command := range []string{"scan", "get"} {
-		if f := x.mayPrefix(command, string(prefix)); f != nil {
-			return f
-		}
+	if f := x.mayRead(s.prefix, "scan", "get"); f != nil {
+		return f
 	}
 	o, f := x.place()
 	if f != nil {
@@ -112,7 +112,8 @@ func feedFailure(err error) *failure {
 	return f
 }
 
-// run sends events until the client goes, is too slow, or the server stops.
+// run sends events until the client goes, is too slow or no longer allowed to see
+// them, or the server stops.
 func (s *watching) run() *failure {
 	ctx, cancel := context.WithCancel(s.r.Context())
 	defer cancel()
@@ -128,6 +129,7 @@ func (s *watching) run() *failure {
 	_ = http.NewResponseController(s.w).SetReadDeadline(time.Time{}) // it sends nothing more, and that is no fault
 	s.w.WriteHeader(http.StatusOK)
 	s.sign()
+	s.told = s.sub.After()
 	var events []*feed.Event
 	for s.flush() {
 		wait, stop := context.WithTimeout(ctx, s.Heartbeat)
@@ -135,24 +137,40 @@ func (s *watching) run() *failure {
 		events, err = s.sub.Next(wait, events[:0])
 		stop()
 		for _, e := range events {
+			if !s.allowed() {
+				return nil
+			}
 			s.event(e)
+			s.told = e.At
 			if s.buf.Len() >= watchChunk && !s.flush() {
 				return nil
 			}
 		}
+		s.told = s.sub.After()
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
 			return nil // the client went
 		case errors.Is(err, context.DeadlineExceeded):
+			if !s.allowed() {
+				return nil
+			}
 			s.sign()
 		default:
-			s.part(err)
-			s.flush()
+			s.part(reason(err))
 			return nil
 		}
 	}
 	return nil
+}
+
+// allowed tells whether the user may still see the events. If not, it ends the watch.
+func (s *watching) allowed() bool {
+	f := s.stillMay(s.prefix, "scan", "get")
+	if f != nil {
+		s.part(farewell{Error: f.text, Code: f.code})
+	}
+	return f == nil
 }
 
 // watchChunk is how many bytes of events are gathered for one write.
@@ -197,9 +215,16 @@ func (s *watching) sign() {
 	s.buf.WriteString(": alive\nid: " + s.sub.After().String() + "\n\n")
 }
 
-// part says why the server ends the watch, and where to go on.
-func (s *watching) part(err error) {
-	f := farewell{Error: err.Error(), Code: "shutting_down", After: s.sub.After().String()}
+// part sends what is left, why the server ends the watch, and where to go on.
+func (s *watching) part(f farewell) {
+	f.After = s.told.String()
+	s.say("", "end", f)
+	s.flush()
+}
+
+// reason is why a watch ends whose subscription has ended.
+func reason(err error) farewell {
+	f := farewell{Error: err.Error(), Code: "shutting_down"}
 	var compacted *feed.CompactedError
 	var slow *feed.SlowError
 	switch {
@@ -208,7 +233,7 @@ func (s *watching) part(err error) {
 	case errors.As(err, &compacted):
 		f.Code, f.Oldest = "compacted", uint64(compacted.Oldest)
 	}
-	s.say("", "end", f)
+	return f
 }
 
 // flush sends what was gathered. It is false when the client takes nothing any more.
