@@ -117,7 +117,7 @@ type HTTP struct {
 	Listen string `key:"listen" is:"listen"`
 	// Advertise is the address that others are told. Empty: the own http address in cluster.voters, else listen.
 	Advertise string `key:"advertise" is:"advertise"`
-	// Debug serves /debug/pprof. On a loopback address it is always served.
+	// Debug serves /debug/pprof and /debug/trace, without a password. On a loopback address they are always served.
 	Debug bool `key:"debug" default:"false"`
 	// Hosts are the names, separated by blanks, that requests may be addressed to beside IP addresses, localhost and
 	// the http addresses of members. Others are refused: a web page may have led a browser here.

@@ -26,7 +26,7 @@ func docs() map[string]string {
 		"http.advertise":               "advertise is the address that others are told. Empty: the own http address in cluster.voters, else listen.",
 		"http.body_bytes":              "body_bytes is how much the bodies of requests under way may take together; more are refused as busy.",
 		"http.connections":             "connections is how many are served at a time; one more is closed.",
-		"http.debug":                   "debug serves /debug/pprof. On a loopback address it is always served.",
+		"http.debug":                   "debug serves /debug/pprof and /debug/trace, without a password. On a loopback address they are always served.",
 		"http.hosts":                   "hosts are the names, separated by blanks, that requests may be addressed to beside IP addresses, localhost and the http addresses of members. Others are refused: a web page may have led a browser here.",
 		"http.listen":                  "listen is the address to listen on. Empty: the own http address in cluster.voters, else 127.0.0.1:6481.",
 		"http.requests":                "requests is how many requests of /v1 may be under way at a time, watchers apart; more are refused as busy.",
