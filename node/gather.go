@@ -19,5 +19,5 @@ const (
 // case with the second tick: followers may be slow, or gone.
 func (r *Replica) gathers() bool {
 	return r.leads() && r.writes >= gatherOpen && r.unwritten < gatherBytes && r.tick <= r.heldAt+1 &&
-		(r.handed < r.given || r.jobs > 0)
+		r.applied < r.given
 }

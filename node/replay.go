@@ -163,7 +163,7 @@ func (p *player) next() (happening, input) {
 	case evApplied:
 		return h, input{fmt.Sprintf("applied %d", h.a), quiet(func(r *raft.Raft) { r.Applied(raft.Index(h.a)) })}
 	}
-	room := raft.Room{Write: h.flag, Install: h.install, Apply: int(h.a)}
+	room := h.room()
 	return h, input{fmt.Sprintf("output, room %+v", room), nil}
 }
 
@@ -184,7 +184,7 @@ func (p *player) play(core *raft.Raft, out io.Writer, res *Replayed) (err error)
 		text += in.do(core)
 		return nil
 	}
-	o := core.Output(raft.Room{Write: h.flag, Install: h.install, Apply: int(h.a)})
+	o := core.Output(h.room())
 	for line := range bytes.Lines([]byte(o.String())) {
 		text += "\n    " + string(bytes.TrimRight(line, "\n"))
 	}

@@ -50,6 +50,11 @@ type happening struct {
 	a, b, c uint64
 }
 
+// room is what an evOutput was asked with.
+func (h happening) room() raft.Room {
+	return raft.Room{Write: h.flag, Install: h.install, Apply: int(h.a), Hold: h.c != 0}
+}
+
 type happeningKind uint8
 
 // The kinds. The numbers stand in trace files.
@@ -69,7 +74,7 @@ const (
 	evFence        happeningKind = 13 // a: fence
 	evApplied      happeningKind = 14 // a: index
 	evLow          happeningKind = 16 // flag
-	evOutput       happeningKind = 15 // flag: room to write, install: room to install, a: bytes to apply, b: digest of what came
+	evOutput       happeningKind = 15 // flag: room to write, install: room to install, a: bytes to apply, b: digest of what came, c: 1 if entries are held
 )
 
 // happeningBytes is what an event costs in memory, about.
@@ -235,7 +240,7 @@ func (c *core) Output(room raft.Room) raft.Output {
 		return c.Raft.Output(room)
 	}
 	w := c.begin()
-	w.add(happening{kind: evOutput, flag: room.Write, install: room.Install, a: uint64(room.Apply)})
+	w.add(happening{kind: evOutput, flag: room.Write, install: room.Install, a: uint64(room.Apply), c: bit(room.Hold)})
 	c.rec.mu.Unlock()
 	out := c.Raft.Output(room)
 	d := digest(&out)

@@ -185,6 +185,25 @@ func TestWindowsAreBounded(t *testing.T) {
 	}
 }
 
+// What an Output is asked with decides what it says: all of it is recorded.
+func TestAllOfARoomIsRecorded(t *testing.T) {
+	rooms := reflect.TypeFor[raft.Room]()
+	for i := range rooms.NumField() {
+		var room raft.Room
+		switch f := reflect.ValueOf(&room).Elem().Field(i); f.Kind() {
+		case reflect.Bool:
+			f.SetBool(true)
+		default:
+			f.SetInt(7)
+		}
+		c := newCore(core1(t), 10, 1<<20)
+		c.Output(room)
+		if got := c.rec.now.events[0].room(); got != room {
+			t.Errorf("asked with %+v, recorded as %+v", room, got)
+		}
+	}
+}
+
 // A method of the core that changes it and is not recorded would spoil every
 // replay: each must be known here, as recorded or as one that only looks.
 func TestEveryInputIsRecorded(t *testing.T) {

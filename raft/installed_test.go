@@ -101,15 +101,24 @@ func TestSnapshotAgainstALongerLog(t *testing.T) {
 // A log that starts behind what no snapshot reaches: with others the node fetches
 // one; alone it says so and does not start (SN-07).
 func TestLogWithoutItsSnapshot(t *testing.T) {
-	for voters, want := range map[int]error{1: raft.ErrNoState, 3: nil} {
+	for _, tc := range []struct {
+		voters  raft.NodeID
+		refetch raft.Index
+		want    error
+	}{
+		{1, 0, raft.ErrNoState},
+		{1, 15, nil}, // a majority of others found its state wrong: the birth's one voter is not all there is
+		{3, 0, nil},
+	} {
+		voters, want := tc.voters, tc.want
 		var c raft.Configuration
-		for id := range raft.NodeID(voters) {
+		for id := range voters {
 			c.Members = append(c.Members, raft.Member{ID: id + 1})
 		}
 		cfg := raft.DefaultConfig()
 		cfg.ID, cfg.Boot = 1, 1
 		r, err := raft.New(cfg, raft.Durable{
-			State: raft.HardState{Term: 1}, Base: id(1, 10), Entries: log(11, 1, 1), Snapshot: raft.SnapshotMeta{Last: id(1, 5), Config: c},
+			State: raft.HardState{Term: 1}, Base: id(1, 10), Entries: log(11, 1, 1), Snapshot: raft.SnapshotMeta{Last: id(1, 5), Config: c}, Refetch: tc.refetch,
 		})
 		if !errors.Is(err, want) || err == nil && !r.Status().Refetch {
 			t.Errorf("%d voters: %v, want %v", voters, err, want)

@@ -107,10 +107,12 @@ func New(cfg Config, d Durable) (*Raft, error) {
 	if r.refetch {
 		r.commit = max(r.log.base.Index, r.commit)
 	}
-	if c := r.config(); r.fence != FenceNone && c.IsVoter(cfg.ID) && len(c.Voters()) == 1 {
+	// With d.Refetch others are known to be there: it was their majority that found this state wrong.
+	alone := r.config().IsVoter(cfg.ID) && len(r.config().Voters()) == 1 && d.Refetch == 0
+	if alone && r.fence != FenceNone {
 		return nil, ErrFenced
 	}
-	if c := r.config(); r.refetch && c.IsVoter(cfg.ID) && len(c.Voters()) == 1 {
+	if alone && r.refetch {
 		return nil, fmt.Errorf("the log starts at entry %d and no snapshot reaches %d: %w", r.log.base.Index+1, r.stateFrom, ErrNoState)
 	}
 	r.follow.matched = r.commit
@@ -123,9 +125,10 @@ func New(cfg Config, d Durable) (*Raft, error) {
 // nobody can tell what. Restore it from a backup.
 var ErrFenced = errors.New("the disk of the only voter may have forgotten a write")
 
-// ErrNoState means that the only voter has a log without the state that it starts
-// from, and nobody to fetch it from. Restore it from a backup.
-var ErrNoState = errors.New("the only voter has lost its state")
+// ErrNoState means that a node has a log without the state that it starts from, and
+// as far as it can tell it is the only voter, with nobody to fetch it from. What it can tell may
+// be old: the lost snapshot may have named others.
+var ErrNoState = errors.New("the only voter, as far as this node can tell, has lost its state")
 
 // adoptSnapshot fits the newest complete snapshot and the log of a starting
 // node together. The log is dropped only if it ends before the snapshot or

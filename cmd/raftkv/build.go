@@ -259,7 +259,8 @@ func (d *daemon) openNode() error {
 	if errors.Is(err, raft.ErrFenced) {
 		return exitWith(exitDamaged, fmt.Errorf("%w: restore the data directory from a backup, or go on with what is there: raftkv data lift-fence --dir %s", err, dir))
 	} else if errors.Is(err, raft.ErrNoState) {
-		return exitWith(exitDamaged, fmt.Errorf("%w: its snapshot is missing or damaged in %s: restore the data directory from a backup", err, filepath.Join(dir, snapshotDir)))
+		return exitWith(exitDamaged, fmt.Errorf("%w: its snapshot is missing or damaged in %s. If the cluster has other members: raftkv member remove this one, empty its data directory, and add it anew. "+
+			"If it is alone: start a new cluster and raftkv load a dump", err, filepath.Join(dir, snapshotDir)))
 	} else if errors.Is(err, snapshot.ErrDamaged) {
 		return exitWith(exitDamaged, err)
 	} else if err != nil {

@@ -34,8 +34,26 @@ func (d *daemon) trace(reason string) ([]byte, error) {
 }
 
 // writeTrace puts what the flight recorder knows into the data directory. It is
-// called on the way out, so that a fault is only logged.
+// called on the way out, so that a fault is only logged, and a disk that hangs delays the end
+// by traceTime at most.
 func (d *daemon) writeTrace(reason string) {
+	written := make(chan struct{})
+	// Owns the file that it writes. The process ends soon, and this with it.
+	go func() {
+		defer close(written)
+		d.putTrace(reason)
+	}()
+	select {
+	case <-written:
+	case <-time.After(traceTime):
+		d.log.Warn("the flight recorder could not be written in time", "waited", traceTime)
+	}
+}
+
+// traceTime is how long a process that ends tries to write its flight recorder.
+const traceTime = 2 * time.Second
+
+func (d *daemon) putTrace(reason string) {
 	path, err := d.tryTrace(reason)
 	if err != nil {
 		d.log.Warn("the flight recorder could not be written", "error", err)
@@ -85,16 +103,7 @@ func (d *daemon) onAbort() (stop func()) {
 		case <-done:
 		case s := <-signals:
 			sig, _ := s.(syscall.Signal)
-			written := make(chan struct{})
-			// The disk may hang: the process ends all the same.
-			go func() {
-				d.writeTrace(fmt.Sprintf("signal %d, %v", int(sig), sig))
-				close(written)
-			}()
-			select {
-			case <-written:
-			case <-time.After(abortTime):
-			}
+			d.writeTrace(fmt.Sprintf("signal %d, %v", int(sig), sig))
 			d.flush()
 			signal.Reset(sig)
 			if err := syscall.Kill(os.Getpid(), sig); err != nil {
@@ -104,6 +113,3 @@ func (d *daemon) onAbort() (stop func()) {
 	}()
 	return func() { signal.Stop(signals); close(done) }
 }
-
-// abortTime is how long an aborted process tries to write its flight recorder.
-const abortTime = 2 * time.Second
