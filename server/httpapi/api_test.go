@@ -178,9 +178,9 @@ func TestIdempotencyKey(t *testing.T) {
 		{"POST /v1/kv/a/append\nIdempotency-Key: 1:1\n\nx", 200, `{"index":3,"length":1}`, nil},
 		{"PUT /v1/kv/a\n\nother", 200, `{*`, nil},
 		{"POST /v1/kv/a/append\nIdempotency-Key: \"1:1\"\n\nx", 200, `{"index":5,"length":1}`, nil},
-		{"POST /v1/kv/a/append\nIdempotency-Key: 1:1\n\ny", 409, `{"code":"seq_reused"*`, []string{"Raftkv-Outcome: not-applied"}},
+		{"POST /v1/kv/a/append\nIdempotency-Key: 1:1\n\ny", 409, `{"code":"seq_reused"*`, []string{"Raftkv-Outcome: unknown"}},
 		{"POST /v1/kv/a/append\nIdempotency-Key: 1:3\n\ny", 409, `{"code":"seq_gap"*`, []string{"Raftkv-Outcome: not-applied"}},
-		{"POST /v1/kv/a/append\nIdempotency-Key: 9:1\n\ny", 409, `{"code":"session_expired"*`, []string{"Raftkv-Outcome: not-applied"}},
+		{"POST /v1/kv/a/append\nIdempotency-Key: 9:1\n\ny", 409, `{"code":"session_expired"*`, []string{"Raftkv-Outcome: unknown"}},
 		{"PUT /v1/kv/a\nIdempotency-Key: 1:2\nIf-None-Match: *\n\ny", 412, `{"code":"condition"*`, nil},
 		{"PUT /v1/kv/a\nIdempotency-Key: 1:2\nIf-None-Match: *\n\ny", 412, `{"code":"condition"*`, nil},
 		// The index is that of the repetition: no version is claimed.
@@ -190,7 +190,7 @@ func TestIdempotencyKey(t *testing.T) {
 		{"POST /v1/sessions/1/keepalive", 200, `{"index":12,"session":1}`, nil},
 		{"DELETE /v1/sessions/1", 200, `{"index":13,"session":1}`, nil},
 		{"GET /v1/sessions/1", 404, `{"code":"session_expired"*`, nil},
-		{"POST /v1/sessions/1/keepalive", 404, `{"code":"session_expired"*`, nil},
+		{"POST /v1/sessions/1/keepalive", 404, `{"code":"session_expired"*`, []string{"Raftkv-Outcome: not-applied"}},
 		{"GET /v1/sessions/x", 404, `{"code":"not_found"*`, nil},
 	})
 	for _, bad := range []string{"1", "1:", ":1", "x:1", "1:0", "0:1", "-1:1", "1:1:1", "1:-1"} {

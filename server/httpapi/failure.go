@@ -93,19 +93,20 @@ func outcomeFailure(r node.Reply, read bool) *failure {
 }
 
 // replyFailure is the answer for an error that the state machine gave: a prefix in
-// capitals, then text. The command was applied and did nothing, unless it says that it ran earlier.
+// capitals, then text. The command was applied and did nothing, unless it says that it
+// ran earlier, or that nobody knows any more whether it did.
 func replyFailure(text string) *failure {
 	prefix, rest, _ := strings.Cut(text, " ")
 	f := &failure{status: http.StatusUnprocessableEntity, code: "refused", text: rest, outcome: node.NotApplied}
 	switch prefix {
 	case statemachine.PrefixSessionExpired:
-		f.status, f.code = http.StatusConflict, "session_expired"
+		f.status, f.code, f.outcome = http.StatusConflict, "session_expired", node.Unknown // a first attempt may have run while it lived
 	case statemachine.PrefixSeqOld:
 		f.status, f.code, f.outcome = http.StatusConflict, "seq_old", node.Applied
 	case statemachine.PrefixSeqGap:
 		f.status, f.code = http.StatusConflict, "seq_gap"
 	case statemachine.PrefixSeqReused:
-		f.status, f.code = http.StatusConflict, "seq_reused"
+		f.status, f.code, f.outcome = http.StatusConflict, "seq_reused", node.Unknown // the first attempt may have been this one in other bytes
 	case "ERR":
 		if strings.Contains(rest, "exceeds maximum allowed size") {
 			f.status, f.code = http.StatusRequestEntityTooLarge, "too_large"

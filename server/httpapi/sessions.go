@@ -63,7 +63,7 @@ func (x *exchange) onSession(name string, op statemachine.Op, id int64) *failure
 // thing that was asked for, not a condition of a write.
 func gone(f *failure) *failure {
 	if f.code == "session_expired" {
-		f.status = http.StatusNotFound
+		f.status, f.outcome = http.StatusNotFound, node.NotApplied
 	}
 	return f
 }
