@@ -1,6 +1,7 @@
 package resp_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,33 @@ func TestTransactions(t *testing.T) {
 				t.Errorf("%s\n got %q\nwant %q", tc.in, got, tc.want)
 			}
 		})
+	}
+}
+
+// A repeated block is the same request though it draws keys, but not if its watches saw another state.
+func TestBlocksCanBeRepeated(t *testing.T) {
+	for _, tc := range []struct{ name, in, want string }{
+		{"drawn keys", "SESSION OPEN; MSET a 1 b 2 c 3; MULTI; RANDOMKEY; RANDOMKEY; APPEND n x; EXEC ONCE 1 1; MULTI; RANDOMKEY; RANDOMKEY; APPEND n x; EXEC ONCE 1 1; GET n",
+			":1 +OK +OK +QUEUED +QUEUED +QUEUED *3 $1 DRAWN $1 DRAWN :1 +OK +QUEUED +QUEUED +QUEUED *3 $1 DRAWN $1 DRAWN :1 $1 x"},
+		{"watched keys as they were", "SESSION OPEN; WATCH w; MULTI; APPEND n x; EXEC ONCE 1 1; WATCH w; MULTI; APPEND n x; EXEC ONCE 1 1; GET n",
+			":1 +OK +OK +QUEUED *1 :1 +OK +OK +QUEUED *1 :1 $1 x"},
+		{"watched keys that the block changed", "SESSION OPEN; WATCH n; MULTI; APPEND n x; EXEC ONCE 1 1; WATCH n; MULTI; APPEND n x; EXEC ONCE 1 1; GET n",
+			":1 +OK +OK +QUEUED *1 :1 +OK +OK +QUEUED -SEQREUSED sequence number 1 ran another request $1 x"},
+	} {
+		got := strings.Fields(say(t, resptest.NewMemory(), tc.in))
+		want := strings.Fields(tc.want)
+		var drawn, again []string
+		for i := range min(len(got), len(want)) {
+			if want[i] == "DRAWN" {
+				want[i] = got[i]
+				if drawn = append(drawn, got[i]); len(drawn) > 2 {
+					again = drawn[2:]
+				}
+			}
+		}
+		if !slices.Equal(got, want) || len(again) > 0 && !slices.Equal(again, drawn[:2]) {
+			t.Errorf("%s\n got %q\nwant %q", tc.name, got, want)
+		}
 	}
 }
 

@@ -108,6 +108,9 @@ A read has no effect: its outcome is never unknown, and it may be asked again.
 - Log time is up to 10 ms behind the clock; a time to live is told by it.
 - A block between MULTI and EXEC is one entry of the log. EXEC may answer nil though nobody touched the watched keys, if one of them
   was missing and another key that has the same 12 bits of a hash was made meanwhile. PING and the like in a block run when its outcome is known.
+- EXEC ONCE answers a repetition with the first result if the commands are the same and the watched keys are as they were. If these
+  have changed since, be it by the first attempt, it answers SEQREUSED: that number ran, this attempt did nothing. Read what there is, and go on
+  with the next number. RANDOMKEY in such a block draws by session and number.
 - ` + "`BITFIELD key OVERFLOW SAT SET i5 0 -9223372036854775808`" + ` stores the smallest number; Redis stores the largest there.
 - OBJECT ENCODING goes by the value alone; OBJECT IDLETIME and FREQ are errors.
 - READONLY and READWRITE work without Redis Cluster. CLUSTER shows one shard whose master is the leader.

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"math/rand/v2"
 	"strconv"
 
 	"github.com/raftkv/raftkv/node"
@@ -219,6 +220,7 @@ func exec(c *conn, args [][]byte) bool {
 	}
 	parts := make([]part, len(list))
 	waits := false
+	draws := rand.NewPCG(uint64(session), seq)
 	for i, q := range list {
 		parts[i].cmd = q.cmd
 		if text := may(c.user, q.cmd, q.args); text != "" {
@@ -236,6 +238,9 @@ func exec(c *conn, args [][]byte) bool {
 		case r.done != nil:
 			parts[i].local = c.made(r.done)
 		default:
+			if seq != 0 && r.cmd.Op == statemachine.OpRandomKey {
+				r.cmd.Num = int64(draws.Uint64()) // a repetition of the block must be the same bytes
+			}
 			if !r.cmd.Op.ReadOnly() {
 				block.Op = statemachine.OpBlock
 			}
