@@ -91,6 +91,7 @@ A read has no effect: its outcome is never unknown, and it may be asked again.
 		{"commands that wait for replies, a connection", "redis.pipeline", fmt.Sprint(c.Pipeline), "the connection isn't read"},
 		{"bytes of requests and replies, a connection", "redis.output_bytes", size(c.OutputBytes), "the connection isn't read; closed at four times as much"},
 		{"no byte of a reply taken", "redis.write_timeout", c.WriteTimeout.String(), "the connection is closed"},
+		{"pattern of keys or channels from its first `*`, `?` or `[` on", "-", size(maxPatternBytes), "an error; the connection goes on"},
 		{"COUNT of a scan", "-", fmt.Sprint(maxScanCount), "taken as this"},
 		{"scans under way, a node", "-", fmt.Sprint(maxCursors), "the oldest is told `ERR invalid cursor`"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	wire "github.com/raftkv/raftkv/resp"
 	"github.com/raftkv/raftkv/statemachine"
@@ -36,7 +37,7 @@ func genericCommands() []command {
 			syntax: "pattern", summary: "List the keys that match", parse: func(r *request) string {
 				r.cmd.Op = statemachine.OpKeys
 				r.cmd.Args = append(r.cmd.Args, r.args[1])
-				return ""
+				return patternTooLong(r.args[1])
 			}},
 		{name: "randomkey", arity: 1, flags: fRead, group: "generic", since: "1.0.0", cost: "O(log n)",
 			summary: "Get any key", parse: func(r *request) string {
@@ -65,6 +66,25 @@ func genericCommands() []command {
 			helpCommand(),
 		}},
 	}
+}
+
+// maxPatternBytes bounds a pattern of keys or channels from its first special byte on. Every byte of every key may be
+// compared with all of that, while the applier does nothing else. What comes before costs no more than the key.
+const maxPatternBytes = 1 << 10
+
+// patternTooLong is the error reply for a pattern above that.
+func patternTooLong(pattern []byte) string {
+	literal := 0
+	for literal < len(pattern) && strings.IndexByte("*?[", pattern[literal]) < 0 {
+		if pattern[literal] == '\\' {
+			literal++
+		}
+		literal++
+	}
+	if len(pattern)-literal <= maxPatternBytes {
+		return ""
+	}
+	return "ERR pattern of " + strconv.Itoa(len(pattern)-literal) + " bytes from its first *, ? or [ on is above the limit of " + strconv.Itoa(maxPatternBytes) + " bytes"
 }
 
 // maxScanCount bounds COUNT: one page is one step of the applier.
@@ -113,7 +133,7 @@ func parseScan(r *request) string {
 	}
 	r.scan(after, pattern, count)
 	r.aux = id
-	return ""
+	return patternTooLong(pattern)
 }
 
 func (r *request) scan(after string, pattern []byte, count int64) {

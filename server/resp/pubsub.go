@@ -345,6 +345,12 @@ func (c *conn) subscribe(args [][]byte, pattern bool) {
 	behind := c.next + uint64(len(c.slots)) + 1 // the slot of this reply, and what comes before
 	for _, name := range args[1:] {
 		if _, has := (*mine)[string(name)]; !has {
+			if pattern {
+				if text := patternTooLong(name); text != "" {
+					c.w.Error(text)
+					break
+				}
+			}
 			if c.subscribed() >= maxSubscriptions {
 				c.w.Error("ERR this connection has " + strconv.Itoa(maxSubscriptions) + " subscriptions, the most it can have")
 				break
@@ -427,6 +433,12 @@ func pubsubChannels(c *conn, args [][]byte) {
 	if len(args) > 3 {
 		c.w.Error(arityText(c.srv.table.byName["pubsub|channels"]))
 		return
+	}
+	if len(args) == 3 {
+		if text := patternTooLong(args[2]); text != "" {
+			c.w.Error(text)
+			return
+		}
 	}
 	h := c.srv.hub
 	var list []string

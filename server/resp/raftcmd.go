@@ -118,5 +118,8 @@ func parseRaftScan(r *request) string {
 		}
 	}
 	r.scan(string(r.args[2]), pattern, count)
+	if text := patternTooLong(pattern); text != "" {
+		return text
+	}
 	return r.tooLong(r.args[2])
 }

@@ -271,6 +271,19 @@ func TestLimitsAreNamed(t *testing.T) {
 	}
 }
 
+// A pattern is compared with every key, over and over behind its stars. A literal start costs no more than the key.
+func TestPatternsAreBounded(t *testing.T) {
+	prefix, rest := strings.Repeat(`\*ab`, 1000), strings.Repeat("*a", 512)
+	for _, request := range []string{"keys %s", "scan 0 match %s", "raft scan a match %s", "psubscribe %s", "pubsub channels %s"} {
+		addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{})
+		k := newTalker(t, addr)
+		k.expect("-ERR pattern of 1025 bytes from its first *, ? or [ on is above the limit of 1024 bytes", fmt.Sprintf(request, prefix+rest+"a"))
+		if got := k.say(fmt.Sprintf(request, prefix+rest)); strings.HasPrefix(got, "-") {
+			t.Errorf("%s with 1,024 bytes behind the prefix: %s", request, got)
+		}
+	}
+}
+
 // BI-15
 func TestHTTPRequestIsClosed(t *testing.T) {
 	for _, in := range []string{"POST / HTTP/1.1\r\nHost: x\r\n\r\nset a 1\r\n", "GET / HTTP/1.1\r\nhost: x\r\n\r\nset a 1\r\n"} {
