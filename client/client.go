@@ -22,7 +22,8 @@ func DefaultEndpoints() []string {
 // Config says where the cluster is. A zero field stands for its default.
 type Config struct {
 	// Endpoints are host:port of nodes, in the order of preference. One that can be
-	// reached suffices. Default: DefaultEndpoints.
+	// reached suffices; under redis.follower: moved only the leader takes requests, so
+	// that all nodes should be here. Default: DefaultEndpoints.
 	Endpoints []string
 	// Timeout bounds a call whose context has no deadline, retries included. Default 10 s.
 	Timeout time.Duration
@@ -443,7 +444,7 @@ func ended(ctx context.Context, op string, kind, last, err error) *callError {
 	kinds := []error{kind}
 	var e *ReplyError
 	var u *unreachableError
-	if kind == ErrNotApplied && (errors.As(last, &e) && judge(e) == elsewhere || errors.As(last, &u)) {
+	if kind == ErrNotApplied && (errors.As(last, &e) && judge(e) == elsewhere && e.Code() != movedCode || errors.As(last, &u)) {
 		kinds = append(kinds, ErrNoLeader)
 	}
 	if errors.Is(cause, context.DeadlineExceeded) {

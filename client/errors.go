@@ -87,7 +87,7 @@ const (
 // judge reads an error reply.
 func judge(e *ReplyError) verdict {
 	switch e.Code() {
-	case "CLUSTERDOWN", "LOADING":
+	case "CLUSTERDOWN", "LOADING", movedCode:
 		return elsewhere
 	case "TRYAGAIN", "BUSY":
 		return again
@@ -108,6 +108,22 @@ func judge(e *ReplyError) verdict {
 		return elsewhere
 	}
 	return final
+}
+
+// movedCode is of a follower under redis.follower: moved, which names the leader.
+const movedCode = "MOVED"
+
+// settles tells whether a final reply to a numbered write is what its number did,
+// whichever attempt that was. The state machine's errors are ERR; other words, and
+// those of a server that doesn't know the command, come before the session is looked at.
+func settles(e *ReplyError) bool {
+	switch e.Code() {
+	case "CONDITION":
+		return true
+	case "ERR":
+		return !strings.HasPrefix(e.Text, "ERR unknown ") && !strings.HasPrefix(e.Text, statusText)
+	}
+	return false
 }
 
 // isDenied tells whether a node doesn't let this client in.

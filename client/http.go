@@ -147,6 +147,9 @@ func (c *Client) post(ctx context.Context, path, once string, body []byte) (v re
 	return v, true, e
 }
 
+// statusText is in front of the status of an answer that isn't a node's.
+const statusText = "ERR answered with HTTP status "
+
 // replyOf turns an error of the HTTP side into the error that the Redis protocol would have carried.
 func replyOf(status int, body []byte) *ReplyError {
 	var doc struct {
@@ -157,7 +160,7 @@ func replyOf(status int, body []byte) *ReplyError {
 		if status >= 500 {
 			return &ReplyError{"UNKNOWNOUTCOME answered with HTTP status " + strconv.Itoa(status)} // by something in between
 		}
-		return &ReplyError{"ERR answered with HTTP status " + strconv.Itoa(status)}
+		return &ReplyError{statusText + strconv.Itoa(status)}
 	}
 	prefix := "ERR"
 	switch doc.Code {

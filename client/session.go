@@ -85,6 +85,14 @@ func (c *Client) writeWith(ctx context.Context, op string, send writer) (resp.Va
 	maybe := false // an earlier attempt may have run, or may yet
 	clean := true
 	defer func() { c.release(s, clean) }()
+	abandon := func() { // the session: an earlier attempt may take the number at any time
+		clean = false
+		c.forget(s)
+	}
+	unknown := func(cause error) error {
+		abandon()
+		return &callError{op: op, kinds: []error{ErrUnknown}, cause: cause}
+	}
 
 	tries := c.retry()
 	for {
@@ -116,20 +124,19 @@ func (c *Client) writeWith(ctx context.Context, op string, send writer) (resp.Va
 					return v, &callError{op: op, kinds: []error{ErrNotApplied}, cause: e}
 				}
 			case denied:
-				kind := ErrNotApplied
-				if maybe {
-					kind = ErrUnknown // an earlier attempt was let in
+				if maybe { // an earlier attempt was let in
+					return v, unknown(err)
 				}
-				return v, &callError{op: op, kinds: []error{kind}, cause: err}
+				return v, &callError{op: op, kinds: []error{ErrNotApplied}, cause: err}
 			case forgotten:
 				s.last++
 				return v, fmt.Errorf("%s: %w: %w", op, ErrForgotten, e)
 			default:
+				if maybe && !settles(e) {
+					return v, unknown(e)
+				}
 				// Most such errors are given before the log, some are results.
 				s.doubt = true
-				if maybe && e.Code() == "SEQREUSED" {
-					return v, &callError{op: op, kinds: []error{ErrUnknown}, cause: e}
-				}
 				return v, fmt.Errorf("%s: %w", op, e)
 			}
 		case sent:
@@ -140,8 +147,7 @@ func (c *Client) writeWith(ctx context.Context, op string, send writer) (resp.Va
 		}
 		if ctx.Err() != nil || !tries.again(ctx, !maybe) {
 			if maybe {
-				clean = false
-				c.forget(s)
+				abandon()
 				return v, ended(ctx, op, ErrUnknown, last, err)
 			}
 			return v, ended(ctx, op, ErrNotApplied, last, err)
