@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -247,4 +248,25 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%d, and the state is another one: %q", w.Code, w.Body)
 		}
 	})
+}
+
+// A transaction of far too many operations is refused where its limit is passed, not
+// when all of them are in memory.
+func TestTxnOfManyOperationsIsCheap(t *testing.T) {
+	_, s := fresh(t)
+	const n = 500_000
+	for _, list := range []string{"do", "if"} {
+		r := request(t, `POST /v1/txn`+"\n\n"+`{"`+list+`":[`+strings.Repeat("{},", n)+`{}]}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w := newRecorder(s, r)
+		runtime.ReadMemStats(&after)
+		if w.Code != 400 || !strings.Contains(w.Body.String(), "more than 1024") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		// The body is copied a few times as it is read; one operation alone is 64 bytes and more.
+		if got := after.TotalAlloc - before.TotalAlloc; got > 32*n {
+			t.Errorf("%s: %d operations in %d bytes took %d bytes", list, n, r.ContentLength, got)
+		}
+	}
 }

@@ -149,3 +149,15 @@ func TestListEndsWithItsRights(t *testing.T) {
 		})
 	}
 }
+
+// The body of one who may run no transaction isn't read.
+func TestTxnOfOneWhoMayNot(t *testing.T) {
+	m, p := newMemory(feed.Config{}), newPeople(t)
+	p.are("ann on >pw ~* +get +exec")
+	s := newServer(t, API{Backend: m, Feed: m.hub, Users: p.Store})
+	r := request(t, "POST /v1/txn\n"+bearerAnn)
+	r.Body = brokenBody{}
+	if w := newRecorder(s, r); w.Code != 403 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

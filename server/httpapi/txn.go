@@ -1,6 +1,10 @@
 package httpapi
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/raftkv/raftkv/node"
@@ -15,8 +19,36 @@ const maxTxnOps = 1024
 // txnRequest is a transaction: if all conditions are met, all operations run at
 // one moment, else none does.
 type txnRequest struct {
-	If []txnCondition `json:"if"`
-	Do []txnOp        `json:"do"`
+	If txnList[txnCondition] `json:"if"`
+	Do txnList[txnOp]        `json:"do"`
+}
+
+// txnList is a list that is read up to its limit alone: a short body can hold so many
+// empty operations that they take a hundred times its memory.
+type txnList[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler. Null is an empty list.
+func (l *txnList[T]) UnmarshalJSON(b []byte) error {
+	*l = nil
+	if string(b) == "null" {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return errors.New("if and do are lists")
+	}
+	for d.More() {
+		if len(*l) == maxTxnOps {
+			return fmt.Errorf("a transaction has more than %d operations or conditions", maxTxnOps)
+		}
+		var one T
+		if err := d.Decode(&one); err != nil {
+			return err
+		}
+		*l = append(*l, one)
+	}
+	return nil
 }
 
 // txnCondition demands that a key has a version, 0: that it is not there.
@@ -56,17 +88,17 @@ type txnDone struct {
 
 // txn runs a transaction: one entry of the log, or one read if it only reads.
 func (x *exchange) txn() *failure {
-	var in txnRequest
-	if f := x.decode(&in, 2*x.CommandBytes); f != nil {
-		return f
-	}
-	if len(in.Do) == 0 || len(in.Do) > maxTxnOps || len(in.If) > maxTxnOps {
-		return badRequest("%d operations under %d conditions; there must be 1 to %d operations and at most as many conditions", len(in.Do), len(in.If), maxTxnOps)
-	}
 	for _, command := range []string{"multi", "exec"} {
 		if f := x.may(command); f != nil {
 			return f
 		}
+	}
+	var in txnRequest
+	if f := x.decode(&in, 2*x.CommandBytes); f != nil {
+		return f
+	}
+	if len(in.Do) == 0 {
+		return badRequest("no operation; there must be 1 to %d operations and at most as many conditions", maxTxnOps)
 	}
 	block := statemachine.Command{Op: statemachine.OpReadBlock, Num: int64(len(in.If))}
 	size := 0
