@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/raftkv/raftkv/resp"
 )
@@ -125,11 +127,12 @@ func (c *Client) post(ctx context.Context, path, once string, body []byte) (v re
 	if once != "" {
 		r.Header.Set("Idempotency-Key", once)
 	}
+	var connected atomic.Bool // before that nothing is sent
+	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
 	answer, err := c.http.client.Do(r)
 	if err != nil {
 		c.leaveHTTP(node)
-		op, ok := errors.AsType[*net.OpError](err)
-		return v, !(ok && op.Op == "dial"), err
+		return v, connected.Load(), err
 	}
 	defer answer.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(answer.Body, httpAnswerBytes))

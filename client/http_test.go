@@ -121,11 +121,19 @@ func TestEachTxnTakesEffectOnce(t *testing.T) {
 // A transaction whose answers are all lost is unknown; one that reached nobody surely did nothing.
 func TestLostTxnIsUnknown(t *testing.T) {
 	m := resptest.NewMemory()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var lost atomic.Int32
 	addr, _ := apitest.Serve(t, m, feed.Config{}, func(ln net.Listener) net.Listener {
-		return &flaky{ln, func(int) int { return 0 }, 1}
+		return &flaky{ln, func(int) int {
+			if lost.Add(1) == 3 {
+				cancel() // the client gives up
+			}
+			return 0
+		}, 1}
 	})
-	c := dial(t, client.Config{Endpoints: []string{addr}, Timeout: 200 * time.Millisecond})
-	if _, err := c.Txn().Incr("n", 1).Commit(t.Context()); !errors.Is(err, client.ErrUnknown) || errors.Is(err, client.ErrNotApplied) {
+	c := dial(t, client.Config{Endpoints: []string{addr}})
+	if _, err := c.Txn().Incr("n", 1).Commit(ctx); !errors.Is(err, client.ErrUnknown) || errors.Is(err, client.ErrNotApplied) {
 		t.Errorf("answers are lost: %v", err)
 	}
 	if n := must[int64](t)(c.Incr(t.Context(), "n", 0)); n != 1 {
@@ -140,6 +148,28 @@ func TestLostTxnIsUnknown(t *testing.T) {
 	other := dial(t, client.Config{Endpoints: []string{addr}, Timeout: 100 * time.Millisecond})
 	if _, err := other.Txn().Incr("n", 1).Commit(t.Context()); !errors.Is(err, client.ErrNotApplied) || errors.Is(err, client.ErrUnknown) {
 		t.Errorf("nobody is there: %v", err)
+	}
+}
+
+// A call that ends while it connects has sent nothing.
+func TestTxnThatOnlyDialedIsNotApplied(t *testing.T) {
+	m := resptest.NewMemory()
+	addr, _ := apitest.Serve(t, m, feed.Config{}, nil)
+	const away = "192.0.2.1:1"
+	m.SetStatus(func(s *node.Status) { s.Members[0].HTTP = away })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := dial(t, client.Config{Endpoints: []string{addr}, Dial: func(dialing context.Context, to string) (net.Conn, error) {
+		if to == away {
+			cancel()
+			<-dialing.Done()
+			return nil, dialing.Err()
+		}
+		var d net.Dialer
+		return d.DialContext(dialing, "tcp", to)
+	}})
+	if _, err := c.Txn().Incr("n", 1).Commit(ctx); !errors.Is(err, client.ErrNotApplied) || errors.Is(err, client.ErrUnknown) {
+		t.Error(err)
 	}
 }
 
