@@ -35,6 +35,7 @@ type conn struct {
 	subs     names         // channels
 	track    tracking
 	psubs    names    // patterns of channels
+	subBytes int      // of the names in both
 	mute     mute     // CLIENT REPLY
 	newest   *command // the last one that was understood
 	slow     *slow    // notes on the one under way, if it may be slow
@@ -296,7 +297,7 @@ func (c *conn) request(cmd *command, r *request) {
 		kind = node.Read
 	}
 	if c.track.on && c.multi == nil {
-		c.noteKeys(cmd, r.args)
+		c.noteKeys(queued{cmd, r.args})
 		c.track.caching = 0
 	}
 	data := c.encode(r.cmd)

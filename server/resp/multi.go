@@ -208,9 +208,7 @@ func exec(c *conn, args [][]byte) bool {
 	}
 	list, watches := c.multi.list, c.watches
 	if c.track.on {
-		for _, q := range list {
-			c.noteKeys(q.cmd, q.args)
-		}
+		c.noteKeys(list...)
 		c.track.caching = 0
 	}
 	c.endMulti()

@@ -46,8 +46,11 @@ func pubsubCommands() []command {
 	}
 }
 
-// maxSubscriptions bounds the channels and patterns of one connection.
-const maxSubscriptions = 10_000
+// Bounds of the channels and patterns of one connection, and of the prefixes that it tracks.
+const (
+	maxSubscriptions   = 10_000
+	maxSubscribedBytes = 16 << 20
+)
 
 // hub knows who wants which messages.
 type hub struct {
@@ -345,11 +348,16 @@ func (c *conn) subscribe(args [][]byte, pattern bool) {
 	behind := c.next + uint64(len(c.slots)) + 1 // the slot of this reply, and what comes before
 	for _, name := range args[1:] {
 		if _, has := (*mine)[string(name)]; !has {
-			if pattern {
-				if text := patternTooLong(name); text != "" {
-					c.w.Error(text)
-					break
-				}
+			text := c.req.tooLong(name)
+			if text == "" && pattern {
+				text = patternTooLong(name)
+			}
+			if text == "" && c.subBytes+len(name) > maxSubscribedBytes {
+				text = "ERR this connection has subscriptions to names of " + strconv.Itoa(c.subBytes) + " bytes, and can't have more than " + strconv.Itoa(maxSubscribedBytes)
+			}
+			if text != "" {
+				c.w.Error(text)
+				break
 			}
 			if c.subscribed() >= maxSubscriptions {
 				c.w.Error("ERR this connection has " + strconv.Itoa(maxSubscriptions) + " subscriptions, the most it can have")
@@ -363,6 +371,7 @@ func (c *conn) subscribe(args [][]byte, pattern bool) {
 				*mine = make(names)
 			}
 			(*mine)[string(name)] = struct{}{}
+			c.subBytes += len(name)
 		}
 		c.confirm(kind, name)
 	}
@@ -387,6 +396,7 @@ func (c *conn) unsubscribe(args [][]byte, pattern bool) {
 	for _, name := range list {
 		if _, has := mine[string(name)]; has {
 			delete(mine, string(name))
+			c.subBytes -= len(name)
 			c.srv.hub.remove(c, pattern, string(name))
 		}
 		c.confirm(kind, name)
@@ -406,7 +416,7 @@ func (c *conn) unsubscribeAll() {
 		}
 		c.srv.hub.remove(c, pattern, list...)
 	}
-	c.subs, c.psubs = nil, nil
+	c.subs, c.psubs, c.subBytes = nil, nil, 0
 	c.subscriptionsChanged()
 }
 

@@ -249,6 +249,29 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	}
 }
 
+// Long names cost as much as many, and a name is no longer than a key.
+func TestSubscribedBytesAreBounded(t *testing.T) {
+	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{KeyBytes: 1 << 14})
+	s := newTalker(t, addr)
+	long := strings.Repeat("c", 1<<14)
+	for _, request := range []string{"subscribe ", "psubscribe "} {
+		s.expect("-ERR key of 16385 bytes is above the limit of 16384 bytes (limits.key_bytes)", request+long+"c")
+	}
+	name := func(i int) string { return fmt.Sprintf("%s%04d", long[4:], i) }
+	for i := range 1024 {
+		request := []string{"subscribe", "psubscribe"}[i%2]
+		s.expect(fmt.Sprintf("[%s %s :%d]", request, name(i), i+1), request+" "+name(i))
+	}
+	const full = "-ERR this connection has subscriptions to names of 16777216 bytes, and can't have more than 16777216"
+	s.expect(full, "subscribe c")
+	s.expect(full, "psubscribe c")
+	s.expect("[subscribe "+name(0)+" :1024]", "subscribe "+name(0)) // it has that
+	s.expect("[unsubscribe "+name(0)+" :1023]", "unsubscribe "+name(0))
+	s.expect("[subscribe c :1024]", "subscribe c")
+	s.expect("+RESET", "reset")
+	s.expect("[psubscribe "+name(1)+" :1]", "psubscribe "+name(1))
+}
+
 // A message of a block is sent with it.
 func TestPublishInABlock(t *testing.T) {
 	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{})

@@ -2,9 +2,11 @@ package resp
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	wire "github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/server/access"
 	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/statemachine"
 )
@@ -22,11 +24,15 @@ type tracking struct {
 	on, bcast, optIn, optOut, noLoop bool
 	caching                          int // CLIENT CACHING, for what comes next: +1 yes, -1 no
 	prefixes                         []string
+	bytes                            int // of the keys that are noted
 }
 
-// maxTracked bounds the keys that are noted for one connection. One more, and it
-// is told to forget all of them.
-const maxTracked = 100_000
+// Bounds of the keys that are noted for one connection. Above one of them it is told to
+// forget all that it has. One request or block alone, which is bounded itself, is noted whatever it holds.
+const (
+	maxTracked      = 100_000
+	maxTrackedBytes = 16 << 20
+)
 
 // tracked are the keys that connections have read, and the connections that want
 // to know of all keys with a prefix. hub.mu guards it.
@@ -109,11 +115,22 @@ func clientTracking(c *conn, args [][]byte) {
 		c.w.Error("ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.")
 		return
 	}
-	if len(c.track.prefixes)+len(t.prefixes) > maxSubscriptions {
-		c.w.Error("ERR too many prefixes")
+	size := 0
+	for _, p := range t.prefixes {
+		if text := c.req.tooLong([]byte(p)); text != "" {
+			c.w.Error(text)
+			return
+		}
+		size += len(p)
+	}
+	for _, p := range c.track.prefixes {
+		size += len(p)
+	}
+	if len(c.track.prefixes)+len(t.prefixes) > maxSubscriptions || size > maxSubscribedBytes {
+		c.w.Error("ERR this connection asks for more than " + strconv.Itoa(maxSubscriptions) + " prefixes or " + strconv.Itoa(maxSubscribedBytes) + " bytes of them, the most it can have")
 		return
 	}
-	t.on, t.prefixes = true, append(c.track.prefixes, t.prefixes...)
+	t.on, t.prefixes, t.bytes = true, append(c.track.prefixes, t.prefixes...), c.track.bytes
 	if err := c.srv.hub.track(c, &t); err != nil {
 		c.w.Error("TRYAGAIN " + err.Error())
 		return
@@ -201,38 +218,53 @@ func (c *conn) untrack() {
 	h.rest()
 }
 
-// noteKeys notes the keys of a read that is about to be sent, if the client
-// may keep what it will hear.
-func (c *conn) noteKeys(cmd *command, args [][]byte) {
+// noteKeys notes the keys of a read, or of the reads of a block, that is about to
+// be sent, if the client may keep what it will hear.
+func (c *conn) noteKeys(list ...queued) {
 	t := &c.track
-	if t.bcast || cmd.flags&fRead == 0 || t.optIn && t.caching != 1 || t.optOut && t.caching == -1 || cmd.keys[0] == 0 {
+	if t.bcast || t.optIn && t.caching != 1 || t.optOut && t.caching == -1 {
 		return
+	}
+	each := func(f func(key []byte)) {
+		for _, q := range list {
+			if q.cmd.flags&fRead == 0 {
+				continue
+			}
+			q.cmd.eachKey(q.args, func(i int, _ access.Need) bool {
+				f(q.args[i])
+				return true
+			})
+		}
 	}
 	h := c.srv.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.tracked.keys[c]
-	if len(mine)+len(args) > maxTracked {
+	count, size := 0, 0
+	each(func(key []byte) {
+		if _, has := mine[string(key)]; !has {
+			count, size = count+1, size+len(key)
+		}
+	})
+	if len(mine) > 0 && (len(mine)+count > maxTracked || t.bytes+size > maxTrackedBytes) {
 		h.tracked.forget(c)
 		clear(mine)
+		t.bytes = 0
 		// Behind all replies that have a place, sent or not: they were noted, and are no more.
 		c.push(c.next+uint64(len(c.slots)), invalidateAll)
 	}
-	first, last, step := cmd.keys[0], cmd.keys[1], cmd.keys[2]
-	if last < 0 {
-		last += len(args)
-	}
-	for i := first; i <= last && i < len(args); i += step {
-		key := string(args[i])
+	each(func(name []byte) {
+		key := string(name)
 		if _, has := mine[key]; has {
-			continue
+			return
 		}
 		mine[key] = struct{}{}
+		t.bytes += len(key)
 		if h.tracked.byKey[key] == nil {
 			h.tracked.byKey[key] = make(map[*conn]struct{})
 		}
 		h.tracked.byKey[key][c] = struct{}{}
-	}
+	})
 }
 
 // invalidateAll tells a client to forget all that it keeps.

@@ -98,6 +98,40 @@ func TestChangesAreToldBehindReplies(t *testing.T) {
 	}
 }
 
+// Large keys cost as much as many.
+func TestTrackedBytesAreBounded(t *testing.T) {
+	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{})
+	k := newTalker(t, addr)
+	k.say("hello 3")
+	k.expect("+OK", "client tracking on")
+	key := strings.Repeat("k", 1<<14)
+	for i := range 1024 {
+		request := fmt.Sprintf("exists %s%04d", key[4:], i)
+		k.expect(":0", request)
+		k.expect(":0", request) // the same key again costs nothing
+	}
+	k.expect(">[invalidate _]", "exists one-more")
+	if got := k.hear(); got != ":0" {
+		t.Error(got)
+	}
+	k.expect(":0", "exists another")
+}
+
+// A prefix is no longer than a key, and all of them together are bounded, too.
+func TestPrefixesAreBounded(t *testing.T) {
+	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{KeyBytes: 1 << 14})
+	k := newTalker(t, addr)
+	k.say("hello 3")
+	long := strings.Repeat("p", 1<<14)
+	k.expect("-ERR key of 16385 bytes is above the limit of 16384 bytes (limits.key_bytes)", "client tracking on bcast prefix "+long+"p")
+	for range 1024 {
+		k.expect("+OK", "client tracking on bcast prefix "+long)
+	}
+	k.expect("-ERR this connection asks for more than 10000 prefixes or 16777216 bytes of them, the most it can have", "client tracking on bcast prefix p")
+	k.expect("+OK", "client tracking off")
+	k.expect("+OK", "client tracking on bcast prefix p")
+}
+
 // A client that reads ever more keys is told to forget, and costs no more.
 func TestTrackedKeysAreBounded(t *testing.T) {
 	addr, _ := resptest.Start(t, resptest.NewMemory(), resp.Config{})
@@ -112,7 +146,7 @@ func TestTrackedKeysAreBounded(t *testing.T) {
 		}
 		got := k.say(b.String())
 		if got == ">[invalidate _]" {
-			if i != 19 { // the next 5,000 would be too many
+			if i != 20 { // 100,000 are noted
 				t.Errorf("at %d keys", i*5000)
 			}
 			break
