@@ -142,11 +142,33 @@ func (w *world) killWriting() bool {
 	return w.end(w.some(func(h *host) bool { return h.up && len(h.disk.Flight()) > 0 }), pick(w, killed, powered))
 }
 
-// killInstalling ends whoever is fetching a snapshot or about to restore it.
+// killInstalling ends whoever is fetching a snapshot or about to restore it, or lies
+// in wait for the next one: a fetch is short, and few faults would ever hit one.
 func (w *world) killInstalling() bool {
-	return w.end(w.some(func(h *host) bool {
-		return h.up && (h.fetch != nil || slices.ContainsFunc(h.jobs, (*node.Job).Restores))
-	}), pick(w, killed, powered))
+	if w.end(w.some((*host).installing), pick(w, killed, powered)) {
+		return true
+	}
+	w.ambush = true
+	return false
+}
+
+func (h *host) installing() bool {
+	return h.up && (h.fetch != nil || slices.ContainsFunc(h.jobs, (*node.Job).Restores))
+}
+
+// ambushed ends a host that begins to fetch a snapshot, a little later, if
+// killInstalling waits for one.
+func (h *host) ambushed() {
+	w := h.w
+	if !w.ambush {
+		return
+	}
+	w.ambush = false
+	h.after(w.upTo(60*milli), func() {
+		if !w.calm && h.installing() && w.end(h, pick(w, killed, powered)) {
+			w.count.Faults["kill-installing"]++
+		}
+	})
 }
 
 // later undoes a cut after a while, if nothing else has by then.

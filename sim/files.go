@@ -146,6 +146,7 @@ type fetching struct {
 func (h *host) Fetch(from raft.NodeID, meta raft.SnapshotMeta) {
 	h.fetch = &fetching{from: from, meta: meta, piece: pick(h.w, 200, 2000, 100_000)}
 	h.fetchSoon(h.fetch)
+	h.ambushed()
 }
 
 // StopFetch implements node.Driver.

@@ -25,6 +25,7 @@ type world struct {
 	keys    generation
 
 	calm     bool // phase two: no faults any more
+	ambush   bool // killInstalling waits for somebody who fetches
 	closing  bool // clients begin nothing new
 	nextID   raft.NodeID
 	trouble  *host // the one host that may be in a state that only others can mend
