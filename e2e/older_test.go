@@ -119,7 +119,7 @@ func TestLostSnapshotOfASingleNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ends(t, n, 65, "restore the data directory from a backup")
+	ends(t, n, 65, "raftkv load a dump")
 	if log := n.Tail(3); !strings.Contains(log, "the log starts at entry") {
 		t.Errorf("the log does not say what is missing:\n%s", log)
 	}
