@@ -220,6 +220,9 @@ func (r *Raft) installedBelow(s SnapshotMeta) (replace bool) {
 		r.handed, r.applied = s.Last.Index, s.Last.Index
 		r.commit = max(r.commit, s.Last.Index)
 		r.rebaseConfigs(s)
+		if s.Last == r.log.base {
+			r.log.baseTime = s.Time // unknown as long as the snapshot was lost
+		}
 		replace = true
 	}
 	r.commit = max(r.commit, s.Last.Index)

@@ -126,6 +126,24 @@ func TestLogWithoutItsSnapshot(t *testing.T) {
 	}
 }
 
+// A node that lost its snapshot knows neither state nor time at the base of its log.
+// The snapshot that it fetches tells both: as a leader it would else begin again at zero.
+func TestFetchedSnapshotTellsTheTimeOfTheBase(t *testing.T) {
+	c := raft.Configuration{Members: []raft.Member{{ID: 1}, {ID: 2}, {ID: 3}}}
+	cfg := raft.DefaultConfig()
+	cfg.ID, cfg.Boot = 1, 1
+	r, err := raft.New(cfg, raft.Durable{State: raft.HardState{Term: 1}, Base: id(1, 10), Snapshot: raft.SnapshotMeta{Config: c}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Installed(raft.SnapshotMeta{Last: id(1, 10), Time: 77, Config: c}) {
+		t.Error("the state is not replaced")
+	}
+	if got := r.LastTime(); got != 77 {
+		t.Errorf("time at the base is %d, want 77", got)
+	}
+}
+
 // A second change waits for the first; the same change once more changes nothing (MB-02).
 func TestChangesOneAtATime(t *testing.T) {
 	c := core(t, 3, 1).lead()
