@@ -9,6 +9,7 @@ var stateMutants = []mutant{
 	}, []string{"statemachine TestOnceRunsEachNumberOnce"}},
 	{"a forgotten result runs again", "sessions: SEQOLD ran once", "statemachine/sessions.go", []edit{
 		{"case c.Seq <= e.last && c.Seq < e.first():", "case false:"},
+		{"case c.Seq <= e.last:", "case c.Seq <= e.last && c.Seq >= e.first():"},
 	}, []string{"statemachine TestResultsAreForgottenByCount"}},
 	{"a result is forgotten at once", "sessions: a repeated write is answered with the kept result", "statemachine/sessions.go", []edit{
 		{"	for int64(len(e.kept)) > s.limits.SessionResults ||", "	for int64(len(e.kept)) > 0 ||"},
