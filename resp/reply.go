@@ -79,9 +79,6 @@ func NewReplyReader(src io.Reader, lim ReplyLimits) *ReplyReader {
 	return &ReplyReader{r: bufio.NewReaderSize(src, 16<<10), lim: lim}
 }
 
-// Buffered is the number of bytes that were read but not yet handed out.
-func (r *ReplyReader) Buffered() int { return r.r.Buffered() }
-
 // Read reads one reply. An error reply is a Value, not an error. Errors are those
 // of the connection, io.EOF only between replies, and ErrReply.
 func (r *ReplyReader) Read() (Value, error) {

@@ -70,16 +70,6 @@ func (l *Limits) table() [limitCount]limit {
 	}
 }
 
-// Settings lists the cluster settings with their names, units, defaults and bounds.
-func Settings() []Setting {
-	var l Limits
-	var out []Setting
-	for _, s := range l.table() {
-		out = append(out, s.Setting)
-	}
-	return out
-}
-
 // DefaultLimits are the settings of a new cluster.
 func DefaultLimits() Limits {
 	var l Limits

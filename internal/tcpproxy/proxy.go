@@ -197,13 +197,6 @@ func (p *Proxy) Accept() error {
 	return nil
 }
 
-// Links is how many connections stand.
-func (p *Proxy) Links() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.relays)
-}
-
 // Close ends everything and waits.
 func (p *Proxy) Close() {
 	p.mu.Lock()

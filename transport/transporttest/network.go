@@ -182,14 +182,6 @@ func (n *Network) cut(a, b raft.NodeID, unsent bool) {
 	n.disconnect(a, b, unsent, false)
 }
 
-// Reset ends the connection of two nodes; a new one follows at once.
-func (n *Network) Reset(a, b raft.NodeID) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.disconnect(a, b, false, false)
-	n.connect()
-}
-
 // Heal ends Cut.
 func (n *Network) Heal(a, b raft.NodeID) {
 	n.mu.Lock()
