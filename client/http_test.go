@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/server/httpapi/apitest"
@@ -232,9 +233,7 @@ func TestWatchGoesOnOverLostConnections(t *testing.T) {
 	if breaks.Load() == 0 {
 		t.Error("no connection was lost: nothing was tested")
 	}
-	for hub.Stats().Subscribers > 0 {
-		time.Sleep(time.Millisecond) // a pause between looks: the server notices that the client is gone
-	}
+	testenv.Eventually(t, "the server to notice that the client is gone", func() bool { return hub.Stats().Subscribers == 0 })
 }
 
 func TestWatchTellsWhatHappened(t *testing.T) {

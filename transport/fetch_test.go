@@ -13,6 +13,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -52,7 +53,7 @@ func serving(t testing.TB, client, server Config) (a, b *testNode) {
 func TestFetchFromAStranger(t *testing.T) {
 	a, b := run(t, Config{}, helloOf(1)), run(t, Config{Source: sourceOf([]byte("state"))}, helloOf(2))
 	b.SetMembers(configuration(a.member()))
-	eventually(t, "the file of a node that has connected", func() bool {
+	testenv.Eventually(t, "the file of a node that has connected", func() bool {
 		got, err := fetchAll(t, a, 2, snapshotID, 0)
 		return err == nil && got == "state"
 	})
@@ -201,7 +202,7 @@ func TestFetchesAreBounded(t *testing.T) {
 		t.Error(err)
 	}
 	r.Close()
-	eventually(t, "the place to be free", func() bool {
+	testenv.Eventually(t, "the place to be free", func() bool {
 		r, err := a.Fetch(t.Context(), 2, snapshotID, 0)
 		if err == nil {
 			r.Close()
@@ -249,7 +250,7 @@ func TestExchange(t *testing.T) {
 			t.Errorf("%d bytes: got %d, %v", len(body), len(got), err)
 		}
 	}
-	eventually(t, "three in the counter", func() bool { return b.Stats().Exchanges == 3 })
+	testenv.Eventually(t, "three in the counter", func() bool { return b.Stats().Exchanges == 3 })
 	if _, err := a.Exchange(t.Context(), addr, make([]byte, maxExchange+1)); err == nil {
 		t.Error("a request that is too large was sent")
 	}

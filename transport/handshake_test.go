@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -134,8 +135,8 @@ func TestDiallerLearnsWhy(t *testing.T) {
 	other.Cluster = [16]byte{99}
 	a, b := run(t, Config{}, helloOf(1)), run(t, Config{}, other)
 	a.SetMembers(configuration(b.member()))
-	eventually(t, "the refusal", func() bool { return strings.Contains(a.Stats().Peers[0].Refusal, "belongs to cluster") })
-	eventually(t, "more dials", func() bool { return a.Stats().Peers[0].Dials > 3 })
+	testenv.Eventually(t, "the refusal", func() bool { return strings.Contains(a.Stats().Peers[0].Refusal, "belongs to cluster") })
+	testenv.Eventually(t, "more dials", func() bool { return a.Stats().Peers[0].Dials > 3 })
 	if n := a.log.lines("connection with peer refused"); n != 1 {
 		t.Errorf("%d lines in the log, want 1:\n%s", n, a.log)
 	}
@@ -156,7 +157,7 @@ func TestUnknownIdIsHeard(t *testing.T) {
 	a.rec.until(t, "the reply", func() bool { return len(a.rec.messages) == 1 })
 	a.Close()
 	b.rec.expect(t, "lost 1", 1)
-	eventually(t, "the stranger to be forgotten", func() bool { return len(b.Stats().Peers) == 0 })
+	testenv.Eventually(t, "the stranger to be forgotten", func() bool { return len(b.Stats().Peers) == 0 })
 }
 
 // Strangers are bounded.
@@ -300,7 +301,7 @@ func TestGarbageIsClosed(t *testing.T) {
 					t.Errorf("connection was not closed: %v", err)
 				}
 			}
-			eventually(t, "three closed connections", func() bool { return n.Stats().Garbage == 3 })
+			testenv.Eventually(t, "three closed connections", func() bool { return n.Stats().Garbage == 3 })
 			if got := n.log.lines("closed in its handshake"); got != 1 {
 				t.Errorf("%d lines in the log, want 1:\n%s", got, n.log)
 			}
@@ -315,12 +316,12 @@ func TestGarbageIsClosed(t *testing.T) {
 func TestPendingHandshakesAreBounded(t *testing.T) {
 	n := run(t, Config{Limits: Limits{MaxPending: 2}}, helloOf(1))
 	idle := []*stranger{strange(t, n), strange(t, n)}
-	eventually(t, "two pending", func() bool { return n.Stats().Accepted == 2 })
+	testenv.Eventually(t, "two pending", func() bool { return n.Stats().Accepted == 2 })
 	if _, err := io.Copy(io.Discard, strange(t, n)); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the third was not closed: %v", err)
 	}
 	idle[0].Close()
-	eventually(t, "the place to be free", func() bool {
+	testenv.Eventually(t, "the place to be free", func() bool {
 		s, w := strange(t, n), greet(9, 1)
 		if _, err := s.Write(appendFrame(nil, frameHello, encodeBody(t, &w))); err != nil {
 			return false

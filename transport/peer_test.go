@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/internal/tcpproxy"
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -106,7 +107,7 @@ func TestBothDialThroughFlaps(t *testing.T) {
 	b.SetMembers(configuration(through(a)))
 	for i := range 20 {
 		want := fmt.Sprintf("round %d", i)
-		eventually(t, "a packet there and back", func() bool {
+		testenv.Eventually(t, "a packet there and back", func() bool {
 			a.SendPacket(2, 1, []byte(want))
 			b.SendPacket(1, 1, []byte(want))
 			has := func(r *recorder) bool {
@@ -172,8 +173,8 @@ func TestOnRefused(t *testing.T) {
 	b := run(t, Config{Removed: func(id raft.NodeID) bool { return id == 1 }}, helloOf(2))
 	gone := run(t, Config{}, helloOf(4))
 	a.SetMembers(configuration(raft.Member{ID: 3, Peer: young.Addr().String()}, gone.member()))
-	eventually(t, "dials of the young one", func() bool { return young.Stats().Refused > 1 })
-	eventually(t, "our refusals of the removed one", func() bool {
+	testenv.Eventually(t, "dials of the young one", func() bool { return young.Stats().Refused > 1 })
+	testenv.Eventually(t, "our refusals of the removed one", func() bool {
 		p := a.Stats().Peers[1]
 		return p.Refusal != "" && p.Dials > 1
 	})
@@ -252,7 +253,7 @@ func TestRemovedNodeIsCut(t *testing.T) {
 	close(gone)
 	a.SetMembers(configuration(a.member()))
 	a.rec.expect(t, "lost 2 conn=1 gone=false", 1)
-	eventually(t, "b to learn why", func() bool { return strings.Contains(b.Stats().Peers[0].Refusal, "was removed") })
+	testenv.Eventually(t, "b to learn why", func() bool { return strings.Contains(b.Stats().Peers[0].Refusal, "was removed") })
 }
 
 // Packets arrive in their order, on the connection that SendPacket named at both ends.
@@ -399,7 +400,7 @@ func TestFrozenLink(t *testing.T) {
 	b.rec.expect(t, "connected 1", 1)
 	proxy.Hold(true, false)
 	data := string(bytes.Repeat([]byte("x"), 1<<20))
-	eventually(t, "the loss", func() bool {
+	testenv.Eventually(t, "the loss", func() bool {
 		a.Send([]raft.Message{{Kind: raft.MsgAppend, To: 2, Entries: []raft.Entry{command(1, 1, data)}}})
 		return len(a.rec.list("lost 2 conn=1 gone=false")) == 1
 	})
@@ -431,7 +432,7 @@ func TestAddressOfConfigurationWins(t *testing.T) {
 func TestAddressChange(t *testing.T) {
 	a, b := run(t, Config{Limits: Limits{RetryMin: time.Hour, RetryMax: time.Hour}}, helloOf(1)), run(t, Config{}, helloOf(2))
 	a.SetMembers(configuration(raft.Member{ID: 2, Peer: ownHost() + ":1"}))
-	eventually(t, "a dial in vain", func() bool { return a.log.lines("peer not reached") == 1 })
+	testenv.Eventually(t, "a dial in vain", func() bool { return a.log.lines("peer not reached") == 1 })
 	a.SetMembers(configuration(b.member()))
 	a.rec.expect(t, "connected 2", 1)
 }

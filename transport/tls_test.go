@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -154,8 +155,8 @@ func TestTLSRefusals(t *testing.T) {
 			}
 			a, b := run(t, ca, helloOf(1)), run(t, cb, helloOf(2))
 			a.SetMembers(configuration(b.member()))
-			eventually(t, "the dialler's line", func() bool { return a.log.lines("level=") > 0 && strings.Contains(a.log.String(), tc.dialler) })
-			eventually(t, "the other's line", func() bool { return strings.Contains(b.log.String(), tc.other) })
+			testenv.Eventually(t, "the dialler's line", func() bool { return a.log.lines("level=") > 0 && strings.Contains(a.log.String(), tc.dialler) })
+			testenv.Eventually(t, "the other's line", func() bool { return strings.Contains(b.log.String(), tc.other) })
 			if e := append(a.rec.list(""), b.rec.list("")...); len(e) > 0 {
 				t.Errorf("handlers were told %v", e)
 			}

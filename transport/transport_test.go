@@ -123,21 +123,6 @@ func (r *recorder) list(prefixes ...string) (out []string) {
 	return out
 }
 
-// eventually waits for a condition that no recorder tells of.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // syncBuffer is a log that many goroutines write.
 type syncBuffer struct {
 	mu sync.Mutex

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -151,7 +152,7 @@ func TestManyMessagesOneWrite(t *testing.T) {
 		t.Errorf("%d frames, want 2: replies, appends", frames)
 	}
 	w.s.take <- 1 << 30
-	eventually(t, "the room to be given back", func() bool { n, size := w.q.depth(); return n == 0 && size == 0 })
+	testenv.Eventually(t, "the room to be given back", func() bool { n, size := w.q.depth(); return n == 0 && size == 0 })
 }
 
 // A message that no frame may hold is dropped with a line; what is around it goes on.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/raftkv/raftkv/internal/fuzztest"
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/server/feed"
 )
 
@@ -175,17 +176,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 		defer c.Close()
 		held = append(held, c)
 	}
-	for s.open.Load() < 3 {
-		time.Sleep(time.Millisecond) // a pause between looks
-	}
+	testenv.Eventually(t, "three connections", func() bool { return s.open.Load() == 3 })
 	const get = "GET /v1/kv/a HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	if got, _ := raw(t, base, get, nil); got != 0 {
 		t.Errorf("a fourth connection is answered with %d", got)
 	}
 	held[0].Close()
-	for s.open.Load() > 2 {
-		time.Sleep(time.Millisecond)
-	}
+	testenv.Eventually(t, "room for one more", func() bool { return s.open.Load() <= 2 })
 	if got, _ := raw(t, base, get, nil); got != 404 {
 		t.Errorf("there is room again, and the answer is %d", got)
 	}

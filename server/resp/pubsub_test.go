@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/server/resp"
@@ -160,7 +161,7 @@ func TestSlowSubscriberIsCutOff(t *testing.T) {
 	slow, p := newTalker(t, addr), newTalker(t, addr)
 	slow.expect("[subscribe c :1]", "subscribe c")
 	text := strings.Repeat("x", 50<<10)
-	eventually(t, "the subscriber is gone", func() bool {
+	testenv.Eventually(t, "the subscriber is gone", func() bool {
 		p.say("publish c " + text)
 		return srv.Stats().Connections == 1
 	})

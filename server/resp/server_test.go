@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/resp"
@@ -48,21 +49,6 @@ func talk(t testing.TB, addr, in string) string {
 		t.Fatalf("%q: %v after %q", in, err, out)
 	}
 	return string(out)
-}
-
-// eventually waits until ok holds.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	late := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatal("never: " + what)
-		}
-	}
 }
 
 func crlf(lines ...string) string {
@@ -293,7 +279,7 @@ func TestHTTPRequestIsClosed(t *testing.T) {
 		nc := dial(t, addr)
 		io.WriteString(nc, in)
 		io.Copy(io.Discard, nc)
-		eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
+		testenv.Eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
 		if n := s.Stats().ProtocolErrors; n != 1 {
 			t.Errorf("%d protocol errors counted", n)
 		}
@@ -312,7 +298,7 @@ func TestTooManyClients(t *testing.T) {
 		t.Errorf("second client hears %q", out)
 	}
 	first.Close()
-	eventually(t, "place free again", func() bool { return s.Connections() == 0 })
+	testenv.Eventually(t, "place free again", func() bool { return s.Connections() == 0 })
 	if got := talk(t, addr, "ping\r\n"); got != "+PONG\r\n" {
 		t.Errorf("third client hears %q", got)
 	}
@@ -373,7 +359,7 @@ func TestRepliesKeepTheOrderOfRequests(t *testing.T) {
 	addr := resptest.Serve(t, resp.New(resp.Config{}, h, h))
 	nc := dial(t, addr)
 	io.WriteString(nc, "get a\r\nping\r\nset a 1\r\nfoo\r\nget a\r\nget a\r\n")
-	eventually(t, "all submitted", func() bool { return h.count() == 4 })
+	testenv.Eventually(t, "all submitted", func() bool { return h.count() == 4 })
 	h.release(3, 1, 2)
 	h.release(0)
 	want := crlf(":0", "+PONG", ":2", "-ERR unknown command 'foo', with args beginning with: ", ":4", ":5")
@@ -425,7 +411,7 @@ func TestFullPipelineIsNotRead(t *testing.T) {
 	io.WriteString(nc, strings.Repeat("set a 1\r\n", all))
 	var want strings.Builder
 	for done := 0; done < all; done++ {
-		eventually(t, "next request submitted", func() bool { return h.count() > done })
+		testenv.Eventually(t, "next request submitted", func() bool { return h.count() > done })
 		if n := h.count(); n > done+limit {
 			t.Fatalf("%d requests are open, limit %d", n-done, limit)
 		}
@@ -470,7 +456,7 @@ func TestClientThatNeverReadsIsClosed(t *testing.T) {
 			break
 		}
 	}
-	eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
+	testenv.Eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
 	if s.Stats().Slow != 1 {
 		t.Errorf("%d slow clients counted", s.Stats().Slow)
 	}
@@ -483,10 +469,10 @@ func TestFloodOfRepliesIsCutOff(t *testing.T) {
 	addr := resptest.Serve(t, s)
 	nc := dial(t, addr)
 	io.WriteString(nc, "set a 1\r\nset b 1\r\n")
-	eventually(t, "submitted", func() bool { return h.count() == 2 })
+	testenv.Eventually(t, "submitted", func() bool { return h.count() == 2 })
 	h.sink.Deliver([]node.Reply{{Slot: 1, Outcome: node.Applied,
 		Result: statemachine.AppendResult(nil, statemachine.Result{Kind: statemachine.ResultBytes, Bytes: make([]byte, 5000)})}})
-	eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
+	testenv.Eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
 }
 
 // OL-03: no room at the node is a clear error, and surely nothing was done.
@@ -511,14 +497,14 @@ func TestShutdownAnswersWhatIsOpen(t *testing.T) {
 	addr := resptest.Serve(t, s)
 	nc := dial(t, addr)
 	io.WriteString(nc, "set a 1\r\n")
-	eventually(t, "submitted", func() bool { return h.count() == 1 })
+	testenv.Eventually(t, "submitted", func() bool { return h.count() == 1 })
 	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		done <- s.Shutdown(ctx)
 	}()
-	eventually(t, "listener closed", func() bool {
+	testenv.Eventually(t, "listener closed", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
@@ -542,7 +528,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	addr := resptest.Serve(t, s)
 	nc := dial(t, addr)
 	io.WriteString(nc, "set a 1\r\n")
-	eventually(t, "submitted", func() bool { return h.count() == 1 })
+	testenv.Eventually(t, "submitted", func() bool { return h.count() == 1 })
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
@@ -557,7 +543,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	addr, s := resptest.Start(t, resptest.NewMemory(), resp.Config{IdleTimeout: time.Millisecond})
 	nc := dial(t, addr)
 	io.ReadAll(nc)
-	eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
+	testenv.Eventually(t, "connection closed", func() bool { return s.Connections() == 0 })
 }
 
 // What a change of the cluster may be answered with.
