@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/prefix"
 	"github.com/raftkv/raftkv/resp"
 )
 
@@ -143,9 +144,9 @@ func (c *Client) Scan(ctx context.Context, o ScanOptions) iter.Seq2[string, erro
 		}
 		match := o.Match
 		if o.Prefix != "" {
-			match = escapeGlob(o.Prefix) + "*"
+			match = prefix.Pattern(o.Prefix)
 		}
-		after := max(o.After, before(o.Prefix))
+		after := max(o.After, prefix.Before(o.Prefix))
 		for {
 			args := []string{"RAFT", "SCAN", after, "COUNT", strconv.Itoa(page)}
 			if match != "" {
@@ -175,29 +176,6 @@ func (c *Client) Scan(ctx context.Context, o ScanOptions) iter.Seq2[string, erro
 			after = next
 		}
 	}
-}
-
-// before is a key in front of all keys with a prefix, and behind nearly all others.
-func before(prefix string) string {
-	if prefix == "" {
-		return ""
-	}
-	n := len(prefix) - 1
-	if prefix[n] == 0 {
-		return prefix[:n]
-	}
-	return prefix[:n] + string([]byte{prefix[n] - 1}) + "\xff\xff\xff\xff"
-}
-
-func escapeGlob(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if strings.IndexByte(`*?[]\^-`, s[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // Do sends one request as it is, once, and returns the reply, which may be an

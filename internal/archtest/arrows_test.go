@@ -72,12 +72,12 @@ var arrows = map[string][]string{
 	"node":                    {"raft"},
 	"config":                  {},
 	"resp":                    {},
-	"client":                  {"resp"},
+	"client":                  {"internal/prefix", "resp"},
 	"server/resp":             {"server/feed", "server/access", "node", "statemachine", "resp", "raft"},
 	"server/resp/resptest":    {"server/feed", "server/access", "node", "raft", "resp", "server/resp", "statemachine"},
 	"server/access":           {"statemachine"},
 	"server/feed":             {"statemachine", "raft"},
-	"server/httpapi":          {"server/access", "server/feed", "node", "statemachine", "raft"},
+	"server/httpapi":          {"internal/prefix", "server/access", "server/feed", "node", "statemachine", "raft"},
 	"server/httpapi/apitest":  {"server/httpapi", "server/feed", "server/resp", "server/resp/resptest", "node"},
 	"sim":                     {"internal/linear", "node", "raft", "raftlog", "snapshot", "statemachine"},
 	"sim/cores":               {"raft", "raft/rafttest"},
@@ -92,6 +92,7 @@ var arrows = map[string][]string{
 	"internal/smallfile":      {},
 	"internal/testcert":       {},
 	"internal/linear":         {},
+	"internal/prefix":         {},
 	"internal/testenv":        {},
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/prefix"
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/statemachine"
@@ -105,10 +106,10 @@ func (x *exchange) bytesArg(name string) ([]byte, *failure) {
 
 // run writes page after page. Once something is written, an error can only be told by the last line.
 func (l *listing) run(after []byte) *failure {
-	if low := beforePrefix(l.prefix); string(after) < low {
+	if low := prefix.Before(l.prefix); string(after) < low {
 		after = []byte(low)
 	}
-	pattern := []byte(escapeGlob(l.prefix) + "*")
+	pattern := []byte(prefix.Pattern(l.prefix))
 	for first := true; ; first = false {
 		page := listPage
 		if !l.keys {
@@ -226,28 +227,4 @@ func (l *listing) finish(f *failure) *failure {
 	l.end.End = true
 	_ = l.enc.Encode(l.end)
 	return nil
-}
-
-// beforePrefix is a key in front of all keys with a prefix, and behind nearly all others.
-func beforePrefix(prefix string) string {
-	if prefix == "" {
-		return ""
-	}
-	n := len(prefix) - 1
-	if prefix[n] == 0 {
-		return prefix[:n]
-	}
-	return prefix[:n] + string([]byte{prefix[n] - 1}) + "\xff\xff\xff\xff"
-}
-
-// escapeGlob makes a pattern that matches s alone.
-func escapeGlob(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if strings.IndexByte(`*?[]\^-`, s[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
