@@ -17,8 +17,10 @@ type Ports struct {
 	Network   Network
 }
 
-// Node is a Replica with its goroutines: the public face of this package.
+// Node is a Replica with its goroutines: the public face of this package. The
+// Handler that the network calls is its loop's.
 type Node struct {
+	Handler
 	cfg     Config
 	ports   Ports
 	metrics *Metrics
@@ -73,7 +75,7 @@ func New(cfg Config, durable raft.Durable, ports Ports) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.in, n.replica = n.turns.in, n.turns.replica
+	n.Handler, n.in, n.replica = n.turns, n.turns.in, n.turns.replica
 	n.publish()
 	return n, nil
 }
@@ -223,31 +225,4 @@ func question[T any](ctx context.Context, n *Node, ev func(done func(T, error)) 
 			return none, ErrShutdown
 		}
 	}
-}
-
-// Node meets Handler: what the network calls.
-var _ Handler = (*Node)(nil)
-
-// Received implements Handler.
-func (n *Node) Received(ms []raft.Message) { n.in.received(ms) }
-
-// Packet implements Handler.
-func (n *Node) Packet(from raft.NodeID, conn uint64, b []byte) {
-	n.in.packet(Packet{From: from, Conn: conn, Bytes: b})
-}
-
-// Unsent implements Handler.
-func (n *Node) Unsent(to raft.NodeID, token uint64) { n.in.link(Unsent{To: to, Token: token}) }
-
-// Connected implements Handler.
-func (n *Node) Connected(peer raft.NodeID, conn uint64) {
-	n.in.link(Connected{Peer: peer, Conn: conn})
-}
-
-// Heard implements Handler.
-func (n *Node) Heard(peer raft.NodeID, seq uint64) { n.in.link(Heard{Peer: peer, Seq: seq}) }
-
-// Lost implements Handler.
-func (n *Node) Lost(peer raft.NodeID, conn uint64, gone bool) {
-	n.in.link(Lost{Peer: peer, Conn: conn, Gone: gone})
 }
