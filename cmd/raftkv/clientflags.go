@@ -125,8 +125,30 @@ func (f *clientFlags) secure(cfg *client.Config) (err error) {
 	return nil
 }
 
-// run gives do a client and a context that Ctrl-C ends, and its error an exit code.
+// run gives do a client and a context that Ctrl-C and --timeout end, and its error an exit code.
 func (f *clientFlags) run(cmd *cobra.Command, do func(ctx context.Context, c *client.Client) error) error {
+	return f.with(cmd, func(ctx context.Context, c *client.Client) error {
+		// The time includes waiting for a node to answer at all.
+		ctx, cancel := context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+		return do(ctx, c)
+	})
+}
+
+// stream is run for what goes on for as long as it takes: only --timeout of single
+// requests bounds it, and Ctrl-C ends it without an error.
+func (f *clientFlags) stream(cmd *cobra.Command, do func(ctx context.Context, c *client.Client) error) error {
+	return f.with(cmd, func(ctx context.Context, c *client.Client) error {
+		err := do(ctx, c)
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) && cmd.Context().Err() == nil {
+			return nil // Ctrl-C
+		}
+		return err
+	})
+}
+
+// with gives do a client and a context that Ctrl-C ends, and its error an exit code.
+func (f *clientFlags) with(cmd *cobra.Command, do func(ctx context.Context, c *client.Client) error) error {
 	c, err := f.client()
 	if err != nil {
 		return err
@@ -134,9 +156,6 @@ func (f *clientFlags) run(cmd *cobra.Command, do func(ctx context.Context, c *cl
 	defer c.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
-	// The time includes waiting for a node to answer at all.
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
 	return withCode(do(ctx, c))
 }
 

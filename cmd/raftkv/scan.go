@@ -6,31 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/raftkv/raftkv/client"
 )
-
-// stream is run for what goes on for as long as it takes: only --timeout of single
-// requests bounds it, and Ctrl-C ends it without an error.
-func (f *clientFlags) stream(cmd *cobra.Command, do func(ctx context.Context, c *client.Client) error) error {
-	c, err := f.client()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-	defer stop()
-	err = do(ctx, c)
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && cmd.Context().Err() == nil {
-		return nil // Ctrl-C
-	}
-	return withCode(err)
-}
 
 func newScan() *cobra.Command {
 	var f clientFlags
