@@ -178,31 +178,6 @@ func (c *Client) Scan(ctx context.Context, o ScanOptions) iter.Seq2[string, erro
 	}
 }
 
-// Do sends one request as it is, once, and returns the reply, which may be an
-// error reply. An error means that there was none: then it is of the kind
-// ErrNotApplied or ErrUnknown. There is no session and no retry.
-func (c *Client) Do(ctx context.Context, args ...string) (resp.Value, error) {
-	ctx, done := c.bound(ctx)
-	defer done()
-	op := "do"
-	if len(args) > 0 {
-		op = strings.ToLower(args[0])
-	}
-	v, sent, _, err := c.attempt(ctx, resp.AppendRequest(nil, args...))
-	if err == nil {
-		return v, nil
-	}
-	kinds := []error{ErrNotApplied}
-	var u *unreachableError
-	switch {
-	case sent:
-		kinds[0] = ErrUnknown
-	case errors.As(err, &u):
-		kinds = append(kinds, ErrNoLeader)
-	}
-	return v, &callError{op: op, kinds: kinds, cause: err}
-}
-
 // number is the reply of a command that answers a number.
 func number(v resp.Value, err error) (int64, error) {
 	if err != nil {

@@ -35,7 +35,8 @@ status                          every node
 member list|add|promote|remove  the members; DRYRUN behind a change only asks
 transfer [NODE]                 hand leadership over
 help, exit
-Anything else is sent as a command of the Redis protocol, such as INCRBY n 5 or SCAN 0.
+Anything else is sent as a command of the Redis protocol, such as INCRBY n 5 or SCAN 0,
+but for what changes the connection (MULTI, SUBSCRIBE, READONLY ...).
 The writes above take effect exactly once. "..." knows \n and \x41, '...' only \'.`
 
 func newShell() *cobra.Command {
