@@ -185,6 +185,46 @@ func TestWindowsAreBounded(t *testing.T) {
 	}
 }
 
+// A trace is written while the core goes on, and is of one moment: the race
+// detector looks on.
+func TestTraceBesideARunningCore(t *testing.T) {
+	c := newCore(core1(t), 200, 1<<20)
+	done := make(chan struct{})
+	// Owns the core. Ends with done.
+	go func() {
+		defer close(done)
+		for i := range 3000 {
+			if c.Tick(); i%3 == 0 {
+				_, _ = c.Propose([]byte("x"), raft.Time(i))
+			}
+			out := c.Output(raft.Room{Write: true, Apply: 1 << 20})
+			if out.Write != nil {
+				c.Wrote(out.Write.Seq)
+			}
+		}
+	}()
+	traces := 0
+	for running := true; running; traces++ {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		b := (&TraceFile{windows: c.rec.windows()}).encode()
+		file, err := ReadTrace(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Replay(io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.Commit() == 0 || c.rec.older.start == nil {
+		t.Error("nothing was committed, or no window was full")
+	}
+	t.Logf("%d traces", traces)
+}
+
 // What an Output is asked with decides what it says: all of it is recorded.
 func TestAllOfARoomIsRecorded(t *testing.T) {
 	rooms := reflect.TypeFor[raft.Room]()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -40,13 +41,25 @@ func (r *Replica) Trace(reason string, now raft.Time) ([]byte, error) {
 	if rec == nil {
 		return nil, errNoTrace
 	}
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	t := TraceFile{Reason: reason, Name: r.cfg.Name, Version: r.cfg.Version, Time: now, windows: []*window{rec.now}}
-	if rec.older.start != nil {
-		t.windows = []*window{rec.older, rec.now}
-	}
+	t := TraceFile{Reason: reason, Name: r.cfg.Name, Version: r.cfg.Version, Time: now, windows: rec.windows()}
 	return t.encode(), nil
+}
+
+// windows is what was recorded up to now. The loop waits for a copy of the events
+// only; a core at a window's start, with its log, is what nobody changes any more.
+func (r *recorder) windows() []*window {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*window
+	for _, w := range []*window{r.older, r.now} {
+		if w.start != nil {
+			out = append(out, &window{
+				start: w.start, events: slices.Clone(w.events), messages: slices.Clone(w.messages),
+				metas: slices.Clone(w.metas), members: slices.Clone(w.members), bytes: w.bytes,
+			})
+		}
+	}
+	return out
 }
 
 func (t *TraceFile) encode() []byte {
