@@ -34,7 +34,7 @@ func newRecover() *cobra.Command {
 			"It keeps everything that this node has. Writes that only the others had are lost.\n\n" +
 			"Take the node whose last entry is the highest (raftkv data check DIR on each), and never do it on two: they would\n" +
 			"be two clusters. The new cluster has a UUID of its own; members of the old one are refused for ever.\n" +
-			"Without --" + acceptFlag + " it tells what it would do and changes nothing.",
+			"Without --" + acceptFlag + " it tells what it would do and does none of it; opening\nthe directory only tidies what a start of the node would tidy.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return recoverCluster(c.OutOrStdout(), dir, accept) },
 	}
@@ -51,7 +51,7 @@ func newLiftFence() *cobra.Command {
 		Long: "A node is fenced when its disk may have forgotten a vote or an acknowledgement: it neither votes nor stands. Such a fence\n" +
 			"ends by itself when the node has caught up with a leader, or by removing the node and adding it anew. Only where the\n" +
 			"others can't elect a leader without it, or it is alone, lift-fence ends it by hand: if the node did forget something,\n" +
-			"acknowledged writes may be lost. Without --" + acceptFlag + " it tells what it would do and changes nothing.",
+			"acknowledged writes may be lost. Without --" + acceptFlag + " it tells what it would do and does none of it; opening\nthe directory only tidies what a start of the node would tidy.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return liftFence(c.OutOrStdout(), dir, accept) },
 	}
@@ -68,7 +68,7 @@ func offlineFlags(c *cobra.Command, dir *string, accept *bool) {
 }
 
 // errNotAccepted is the end of a dry run.
-var errNotAccepted = exitWith(exitCondition, errors.New("nothing was changed; to do it, say --"+acceptFlag))
+var errNotAccepted = exitWith(exitCondition, errors.New("none of it was done; to do it, say --"+acceptFlag))
 
 // stopped is the data of a node that does not run.
 type stopped struct {
