@@ -59,7 +59,7 @@ func TestLostMajorityIsRecovered(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	wantRaftkv(t, 6, recover, "LOSES", "expels", "n1", "n2", "nothing was changed")
+	wantRaftkv(t, 6, recover, "LOSES", "expels", "n1", "n2", "none of it was done")
 	if err := left.Start(); err != nil {
 		t.Fatal(err)
 	}
