@@ -67,6 +67,20 @@ func TestStaleSnapshotIsAcknowledged(t *testing.T) {
 	if s := c.Status(); s.Commit != 4 || s.Last.Index != 5 || s.Base.Index != 0 || len(c.out.Committed) != 4 {
 		t.Errorf("afterwards commit %d, last %v, base %v, %d applied", s.Commit, s.Last, s.Base, len(c.out.Committed))
 	}
+	// The same once the log has gone on: what it says isn't in the log any more.
+	c.Applied(4)
+	c.Compact(raft.SnapshotMeta{Last: id(1, 4), Config: stale.Config}, 5)
+	c.flush()
+	if s := c.Status(); s.Base.Index != 4 {
+		t.Fatalf("the log begins behind %v, want 4", s.Base)
+	}
+	if c.Installed(stale) {
+		t.Error("a stale snapshot would replace a newer state")
+	}
+	c.flush()
+	if s := c.Status(); s.Commit != 4 || s.Last.Index != 5 || s.Base.Index != 4 {
+		t.Errorf("afterwards commit %d, last %v, base %v", s.Commit, s.Last, s.Base)
+	}
 }
 
 // "If existing log entry has same index and term as snapshot's last included entry,
