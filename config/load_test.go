@@ -458,3 +458,32 @@ func FuzzParseFile(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a flag or a variable says for a key: a fault of one line, or a configuration
+// that is printed and read as itself.
+func FuzzParseValue(f *testing.F) {
+	keys := schema()
+	values := []string{"10ms", "8 MiB", "true", "n1=h:1/h:2/h:3,n2=h:4/h:5/h:6", "3", "127.0.0.1:7000"}
+	for i := range keys {
+		f.Add(uint8(i), values[i%len(values)])
+	}
+	f.Fuzz(func(t *testing.T, which uint8, value string) {
+		key := keys[int(which)%len(keys)].key
+		var l *Loaded
+		var err error
+		fuzztest.Bounded(t, len(value), 4<<20, 1<<10, func() { l, err = Load(Options{Flags: []Flag{{"--set", key, value}}}) })
+		if err != nil {
+			if strings.Count(err.Error(), "\n") > maxFaults+1 {
+				t.Errorf("a fault is longer than a line: %q", err)
+			}
+			return
+		}
+		var out bytes.Buffer
+		if err := l.Print(&out, nil); err != nil {
+			t.Fatal(err)
+		}
+		if again := parseFile("x.yaml", out.Bytes()); len(again.faults) > 0 {
+			t.Errorf("%s is %q: printed text has faults: %v", key, value, again.faults)
+		}
+	})
+}

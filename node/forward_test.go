@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -225,8 +226,10 @@ func FuzzPacket(f *testing.F) {
 		h := c.elect(1)
 		c.refuse = func(_, _ raft.NodeID) bool { return true } // there is no other node
 		before := slices.Clone(b)
-		h.r.Handle(Packet{From: 2, Conn: 1, Bytes: b})
-		c.settle()
+		fuzztest.Bounded(t, len(b), 1<<20, 4<<10, func() {
+			h.r.Handle(Packet{From: 2, Conn: 1, Bytes: b})
+			c.settle()
+		})
 		if !bytes.Equal(b, before) {
 			t.Error("the packet was changed")
 		}

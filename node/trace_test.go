@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -293,7 +294,10 @@ func FuzzReadTrace(f *testing.F) {
 	f.Add(b[:len(b)-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		sealed := seal(body) // else nothing would get past the checksum
-		file, err := ReadTrace(sealed)
+		var file *TraceFile
+		var err error
+		// Zeros stand for the data of commands: up to the GiB that one entry may claim, and fewer before.
+		fuzztest.Bounded(t, len(sealed), 2<<30+256<<10, 1<<10, func() { file, err = ReadTrace(sealed) })
 		if err != nil {
 			if !errors.Is(err, ErrTrace) {
 				t.Fatalf("%v is not ErrTrace", err)

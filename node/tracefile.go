@@ -138,14 +138,15 @@ func readTrace(b []byte) (*TraceFile, error) {
 	if d.err == nil && (n < 1 || n > traceWindows) {
 		return nil, fmt.Errorf("%d windows", n)
 	}
+	var images raft.ImageReader
 	for range n {
-		start, err := raft.FromImage(d.bytes())
+		start, err := images.Core(d.bytes())
 		if d.err != nil {
 			break
 		}
 		w := &window{start: start}
 		if err == nil {
-			err = w.readEvents(&d)
+			err = w.readEvents(&d, &images)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w; it was written by %q, which reads it if this program doesn't", err, t.Version)
@@ -161,7 +162,7 @@ func readTrace(b []byte) (*TraceFile, error) {
 // leastEvent is how many bytes an event takes at least.
 const leastEvent = 5
 
-func (w *window) readEvents(d *packetReader) error {
+func (w *window) readEvents(d *packetReader, images *raft.ImageReader) error {
 	count := d.uvarint()
 	if count > uint64(len(d.b)/leastEvent) {
 		d.fault("count")
@@ -180,7 +181,7 @@ func (w *window) readEvents(d *packetReader) error {
 			return fmt.Errorf("event of kind %d, flags %d", h.kind, flags)
 		case h.kind == evReceive:
 			var m raft.Message
-			m, err = raft.DecodeTraceMessage(d.bytes())
+			m, err = images.Message(d.bytes())
 			w.messages = append(w.messages, m)
 		case h.kind == evCompact || h.kind == evInstalled:
 			var s raft.SnapshotMeta

@@ -3,9 +3,10 @@ package raft
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
-// AppendImage appends every field of the core, so that FromImage can make the
+// AppendImage appends every field of the core, so that ImageReader can make the
 // same core again: for the flight recorder. The bytes are read by the very version that
 // wrote them and no other. Commands are left out but for their lengths, which
 // is all that the core looks at: users' keys and values are not in there.
@@ -15,10 +16,14 @@ func (r *Raft) AppendImage(dst []byte) []byte {
 	return c.b
 }
 
-// FromImage is the inverse of AppendImage, but for the data of commands, which
-// are zeros. The error wraps ErrMalformed.
-func FromImage(b []byte) (*Raft, error) {
-	c := coder{decoder: decoder{b: b}}
+// ImageReader reads what AppendImage and AppendTraceMessage wrote, but for the
+// data of commands, which are zeros. All that one reader reads shares them: else
+// each entry of a few bytes could cost as much memory as it claims to have.
+type ImageReader struct{ zeros []byte }
+
+// Core is the inverse of AppendImage. The error wraps ErrMalformed.
+func (d *ImageReader) Core(b []byte) (*Raft, error) {
+	c := coder{decoder: decoder{b: b}, reader: d}
 	r := &Raft{}
 	r.code(&c)
 	if err := c.end("image of a core"); err != nil {
@@ -37,10 +42,9 @@ func AppendTraceMessage(dst []byte, m *Message) []byte {
 	return c.b
 }
 
-// DecodeTraceMessage is the inverse of AppendTraceMessage, but for the data of
-// commands, which are zeros. The error wraps ErrMalformed.
-func DecodeTraceMessage(b []byte) (Message, error) {
-	c := coder{decoder: decoder{b: b}}
+// Message is the inverse of AppendTraceMessage. The error wraps ErrMalformed.
+func (d *ImageReader) Message(b []byte) (Message, error) {
+	c := coder{decoder: decoder{b: b}, reader: d}
 	var m Message
 	codeMessage(&c, &m)
 	return m, c.end("message")
@@ -50,9 +54,9 @@ func DecodeTraceMessage(b []byte) (Message, error) {
 // that they can't drift apart.
 type coder struct {
 	decoder
-	b     []byte // what is written
-	write bool
-	zeros []byte // data of commands that are read share it
+	b      []byte // what is written
+	write  bool
+	reader *ImageReader // what is read goes there
 }
 
 // Bounds of what is read.
@@ -165,10 +169,16 @@ func codeEntry(c *coder, e *Entry) {
 		c.fault("entry of %d bytes", n)
 		return
 	}
-	for len(c.zeros) < n {
-		c.zeros = make([]byte, n)
+	e.Data = c.reader.data(n)
+}
+
+// data returns n zeros. Their room grows by powers of two: all of it together is below
+// four times what the largest entry claims.
+func (d *ImageReader) data(n int) []byte {
+	if len(d.zeros) < n {
+		d.zeros = make([]byte, 1<<bits.Len(uint(n-1)))
 	}
-	e.Data = c.zeros[:n:n]
+	return d.zeros[:n:n]
 }
 
 func codeMeta(c *coder, s *SnapshotMeta) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/rafttest"
 )
@@ -31,7 +32,7 @@ func TestImageIsWhole(t *testing.T) {
 	fields := map[string]bool{}
 	busy(t, 600, func(c *rafttest.Cluster, n *rafttest.Node, rnd *rand.Rand) {
 		b := n.Core.AppendImage(nil)
-		got, err := raft.FromImage(b)
+		got, err := new(raft.ImageReader).Core(b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +40,7 @@ func TestImageIsWhole(t *testing.T) {
 			t.Fatalf("the bytes changed on the way:\n%x\n%x", b, again)
 		}
 		// A second way round compares the texts: the data is zeros on both sides then.
-		want, err := raft.FromImage(got.AppendImage(nil))
+		want, err := new(raft.ImageReader).Core(got.AppendImage(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,13 +94,19 @@ var logLine = regexp.MustCompile(`(?m)^( \d+/\d+ [12] \d+) ".*"$`)
 // text is a core's text without the data of commands.
 func text(r *raft.Raft) string { return logLine.ReplaceAllString(string(r.AppendText(nil)), "$1") }
 
+// claimed is what a reader of images may allocate whatever it reads: the zeros that
+// stand for data, up to the GiB that an entry may claim, and the smaller ones before.
+const claimed = 2 << 30
+
 // Whatever the bytes are, only errors come back.
-func FuzzFromImage(f *testing.F) {
+func FuzzReadImage(f *testing.F) {
 	c := rafttest.New(3)
 	f.Add(c.Nodes[0].Core.AppendImage(nil))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := raft.FromImage(b)
+		var r *raft.Raft
+		var err error
+		fuzztest.Bounded(t, len(b), claimed+64<<10, 512, func() { r, err = new(raft.ImageReader).Core(b) })
 		if err != nil {
 			if !errors.Is(err, raft.ErrMalformed) {
 				t.Fatalf("%v is not ErrMalformed", err)
@@ -108,6 +115,29 @@ func FuzzFromImage(f *testing.F) {
 		}
 		if again := r.AppendImage(nil); len(again) > len(b) {
 			t.Fatalf("%d bytes became %d", len(b), len(again))
+		}
+	})
+}
+
+// The length of a command's data is all that a trace keeps of it. Many entries that
+// claim much cost what the largest claims: they share zeros.
+func TestClaimedDataIsShared(t *testing.T) {
+	const size = 16 << 20
+	data := make([]byte, size+100)
+	var bs [][]byte
+	for k := range 10 {
+		m := raft.Message{Kind: raft.MsgAppend, Term: 1}
+		for i := range 10 {
+			m.Entries = append(m.Entries, raft.Entry{Type: raft.EntryCommand, Data: data[:size+10*k+i]})
+		}
+		bs = append(bs, raft.AppendTraceMessage(nil, &m))
+	}
+	var reader raft.ImageReader
+	fuzztest.Bounded(t, 0, 4*size, 0, func() {
+		for k, b := range bs {
+			if m, err := reader.Message(b); err != nil || len(m.Entries[9].Data) != size+10*k+9 {
+				t.Fatalf("message %d: %d entries, %v", k, len(m.Entries), err)
+			}
 		}
 	})
 }
@@ -127,7 +157,7 @@ func TestTraceMessages(t *testing.T) {
 		for i := range m.Entries {
 			m.Entries[i].Type = raft.EntryType(1 + rnd.IntN(3))
 		}
-		got, err := raft.DecodeTraceMessage(raft.AppendTraceMessage(nil, &m))
+		got, err := new(raft.ImageReader).Message(raft.AppendTraceMessage(nil, &m))
 		if err != nil {
 			t.Fatal(err)
 		}

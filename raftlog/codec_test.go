@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/raftkv/raftkv/internal/fuzztest"
@@ -96,29 +94,6 @@ func TestNewerVersionIsRefusedAsSuch(t *testing.T) {
 	if _, err := decodeRecord(saltOf(1), value); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("state: %v", err)
 	}
-}
-
-// Whatever a file holds, reading it ends with an answer.
-func FuzzReadSegment(f *testing.F) {
-	dir, _ := sample(f)
-	whole, err := os.ReadFile(segmentPath(dir, 1))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(uint16(0), byte(0), uint16(0), byte(0))
-	f.Add(uint16(3*pageSize+10), byte(0xff), uint16(5*pageSize+8), byte(3))
-	f.Fuzz(func(t *testing.T, at1 uint16, mask1 byte, at2 uint16, mask2 byte) {
-		b := bytes.Clone(whole)
-		b[at1] ^= mask1
-		b[at2] ^= mask2
-		path := filepath.Join(t.TempDir(), segmentName(1))
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := readChain(filepath.Dir(path), false); err != nil && !errors.Is(err, ErrCorrupt) {
-			t.Error(err)
-		}
-	})
 }
 
 // Chunks hold as many entries as fit, and one that is larger alone.

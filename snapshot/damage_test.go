@@ -290,10 +290,13 @@ func FuzzReceive(f *testing.F) {
 		}
 		for _, src := range []opener{serve(sent), serve(file)} {
 			opened := 0
-			err := d.Receive(t.Context(), metaAt(20), func(ctx context.Context, offset uint64) (io.ReadCloser, error) {
-				opened++
-				return src(ctx, offset)
-			}, noProgress)
+			var err error
+			fuzztest.Bounded(t, len(part)+len(sent), 4<<20, 64, func() {
+				err = d.Receive(t.Context(), metaAt(20), func(ctx context.Context, offset uint64) (io.ReadCloser, error) {
+					opened++
+					return src(ctx, offset)
+				}, noProgress)
+			})
 			if opened > 3 {
 				t.Errorf("opened %d times", opened)
 			}

@@ -437,3 +437,33 @@ func FuzzDecodeMessages(f *testing.F) {
 		}
 	})
 }
+
+// The small bodies of handshakes, fetches and refusals: each is what it says, written
+// again, or an error.
+func FuzzDecodeBodies(f *testing.F) {
+	f.Add(encodeBody(f, &wireFetch{Term: 3, Index: 9, Offset: 1 << 20}))
+	f.Add(encodeBody(f, &wireFile{Size: 1 << 30}))
+	f.Add(encodeBody(f, &wireGo{Epoch: 7}))
+	f.Add(encodeBody(f, &wireRefusal{Code: 2, Advice: "upgrade it", Boot: 3, Epoch: 4}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, fresh := range []func() any{
+			func() any { return new(wireFetch) }, func() any { return new(wireFile) }, func() any { return new(wireGo) }, func() any { return new(wireRefusal) },
+		} {
+			v, again := fresh(), fresh()
+			var err error
+			fuzztest.Bounded(t, len(b), 256<<10, 64, func() { err = newDecoder().value(b, v) })
+			if err != nil {
+				if !errors.Is(err, errMessage) {
+					t.Error(err)
+				}
+				continue
+			}
+			if err := newDecoder().value(encodeBody(t, v), again); err != nil || !reflect.DeepEqual(v, again) {
+				t.Errorf("%+v became %+v, %v", v, again, err)
+			}
+			if w, ok := v.(*wireRefusal); ok && len(w.error().Error()) > 2000 {
+				t.Errorf("an error of %d bytes", len(w.error().Error()))
+			}
+		}
+	})
+}

@@ -226,13 +226,9 @@ read:
 }
 
 func loadOne(ctx context.Context, c *client.Client, r record) error {
-	key, err := fromJSON(r.Key, r.KeyBase64)
+	key, value, err := r.pair()
 	if err != nil {
-		return fmt.Errorf("key: %w", err)
-	}
-	value, err := fromJSON(r.Value, r.ValueBase64)
-	if err != nil {
-		return fmt.Errorf("value: %w", err)
+		return err
 	}
 	var opts []client.PutOption
 	if r.Expires != 0 {

@@ -36,6 +36,17 @@ func recordOf(key string, value []byte) (r record) {
 	return r
 }
 
+// pair is what recordOf was made of.
+func (r record) pair() (key, value string, err error) {
+	if key, err = fromJSON(r.Key, r.KeyBase64); err != nil {
+		return "", "", fmt.Errorf("key: %w", err)
+	}
+	if value, err = fromJSON(r.Value, r.ValueBase64); err != nil {
+		return "", "", fmt.Errorf("value: %w", err)
+	}
+	return key, value, nil
+}
+
 // inJSON is s as text, or else in base64.
 func inJSON(s string) (plain, encoded *string) {
 	if utf8.ValidString(s) {

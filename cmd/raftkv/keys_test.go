@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/server/httpapi/apitest"
 	"github.com/raftkv/raftkv/server/resp/resptest"
@@ -308,4 +310,40 @@ func TestLoadStopsAndGoesOn(t *testing.T) {
 			t.Errorf("%d: %d %s", i, code, errOut)
 		}
 	}
+}
+
+// A line of a file that load reads is refused or a key and a value, and what dump
+// writes of those is read as the same.
+func FuzzLoadLine(f *testing.F) {
+	for _, s := range []string{
+		`{"key":"a","value":"1"}`, `{"key_base64":"/w==","value_base64":"/wA=","expires":1700000000000}`, `{"key":"a","key_base64":"YQ==","value":""}`,
+		`{"key":"\ud800","value":"\u0000"}`, `{"key":null}`, `{"key":"a","value":"<&>\u2028"}`, "{}", "[1]",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		fuzztest.Bounded(t, len(line), 64<<10, 256, func() {
+			var r, again record
+			if json.Unmarshal(line, &r) != nil {
+				return
+			}
+			key, value, err := r.pair()
+			if err != nil {
+				return
+			}
+			var out bytes.Buffer
+			if err := printLine(&out, recordOf(key, []byte(value))); err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+				t.Errorf("%q stands on more than one line", out.Bytes())
+			}
+			if err := json.Unmarshal(out.Bytes(), &again); err != nil {
+				t.Fatal(err)
+			}
+			if k, v, err := again.pair(); err != nil || k != key || v != value {
+				t.Errorf("%q and %q became %q and %q, %v", key, value, k, v, err)
+			}
+		})
+	})
 }

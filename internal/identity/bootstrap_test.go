@@ -347,30 +347,3 @@ func TestBadRepliesAreErrors(t *testing.T) {
 		}
 	}
 }
-
-func FuzzAnswer(f *testing.F) {
-	for _, q := range []request{
-		{Version: 1, Op: opAsk, Node: uuid.UUID{1}, Name: "n2"},
-		{Version: 1, Op: opAdopt, Name: "n1", Birth: &Birth{uuid.UUID{2}, []Voter{{uuid.UUID{3}, place(3)}}}},
-	} {
-		b, _ := json.Marshal(q)
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		node := uuid.UUID{7}
-		b, _ := encodeRecord(Record{Node: node, Name: "n1"})
-		id, err := open(&memStore{bytes: b}, listed(3)[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		var r reply
-		if err := decodeMessage(id.Answer(body), &r, &r.Version); err != nil {
-			t.Errorf("the answer is no reply: %v", err)
-		}
-		if birth := id.Birth(); birth != nil {
-			if _, named := birth.Names(node); named || birth.validate() != nil || !id.Record().Joined {
-				t.Errorf("stored %+v", birth)
-			}
-		}
-	})
-}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raftkv/raftkv/internal/fuzztest"
 )
 
 func TestReadGivesBackWhatWasWritten(t *testing.T) {
@@ -165,8 +167,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte(magic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		payload, err := decode(b, "vote")
+		var payload []byte
+		var err error
+		fuzztest.Bounded(t, len(b), 4<<10, 2, func() { payload, err = decode(b, "vote") })
 		if err != nil {
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrVersion) {
+				t.Error(err)
+			}
 			return
 		}
 		again, err := encode("vote", payload)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -273,4 +275,40 @@ func TestCatalogTellsCategories(t *testing.T) {
 	if _, ok := c.In("nosuch"); ok || len(c.Categories()) != 21 {
 		t.Error("categories")
 	}
+}
+
+// Rules that a client gives, or that are stored, are refused or make a user whose rules,
+// told and read again, are the same.
+func FuzzRules(f *testing.F) {
+	for _, w := range []string{
+		"on nopass ~* &* +@all", "on >pw ~a* %R~b* %W~c* %RW~d &x +@read +client|id -get", "reset allkeys resetkeys allchannels resetchannels allcommands nocommands",
+		">pw <pw #" + strings.Repeat("0a", 32) + " !" + strings.Repeat("0a", 32), "(~a +get) clearselectors", "+nosuch|thing -@nosuch", "~\u00a0 ~\\",
+	} {
+		f.Add(w)
+	}
+	cat := catalog()
+	f.Fuzz(func(t *testing.T, rules string) {
+		check := func(u *User, err error) {
+			if err != nil {
+				if _, ok := errors.AsType[*RuleError](err); !ok {
+					t.Errorf("%v is no *RuleError", err)
+				}
+				return
+			}
+			again, err := parse(cat, "al", u.Rules(), 7)
+			if err != nil {
+				t.Fatalf("%q makes %q, which can't be read: %v", rules, u.Rules(), err)
+			}
+			if again.Rules() != u.Rules() || again.Full() != u.Full() || !slices.Equal(again.commands, u.commands) {
+				t.Errorf("%q makes %q and then %q", rules, u.Rules(), again.Rules())
+			}
+			u.Key([]byte("ab"), Read)
+			u.Channel([]byte("ab"), false)
+			u.Prefix("a")
+		}
+		fuzztest.Bounded(t, len(rules), 256<<10, 4<<10, func() {
+			check(newUser(cat, "al").SetRules(strings.Fields(rules)))
+			check(parse(cat, "al", rules, 7))
+		})
+	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/raftkv/raftkv/internal/fuzztest"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/statemachine"
 )
@@ -425,4 +426,22 @@ func TestLargeValuesAreForgotten(t *testing.T) {
 	if e := h.at(0); e == nil || len(e.Value) != blockValue {
 		t.Error("it is not there at all")
 	}
+}
+
+// A place that a client names is refused or one that is told and read as the same.
+func FuzzParsePlace(f *testing.F) {
+	for _, s := range []string{"7", "7.0", "18446744073709551615.4294967294", "7.4294967295", "1.2.3", "+1", "-1", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		fuzztest.Bounded(t, len(s), 4<<10, 8, func() {
+			p, err := ParsePlace(s)
+			if err != nil {
+				return
+			}
+			if again, err := ParsePlace(p.String()); err != nil || again != p || len(p.String()) > len(s) {
+				t.Errorf("%q became %q: %v, %v", s, p, again, err)
+			}
+		})
+	})
 }
