@@ -459,6 +459,14 @@ func FuzzParseFile(f *testing.F) {
 	})
 }
 
+// What config print shows must be YAML that is read back, and YAML is Unicode.
+func TestValuesAreUTF8(t *testing.T) {
+	_, err := Load(Options{Flags: []Flag{{"--set", "node.data_dir", "/data/\xa0"}}})
+	if err == nil || !strings.Contains(err.Error(), "flag --set: node.data_dir") || !strings.Contains(err.Error(), "not UTF-8") {
+		t.Errorf("err = %v", err)
+	}
+}
+
 // Whatever a flag or a variable says for a key: a fault of one line, or a configuration
 // that is printed and read as itself.
 func FuzzParseValue(f *testing.F) {

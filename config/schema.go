@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // field is one key: what its struct tag says.
@@ -74,6 +75,9 @@ func (f field) get(c any) any { return reflect.ValueOf(c).Elem().FieldByIndex(f.
 // parse reads a scalar of the field's type. On a fault it says what is wrong.
 // It does not look at bounds.
 func (f field) parse(s string) (v any, what string) {
+	if !utf8.ValidString(s) {
+		return nil, "not UTF-8"
+	}
 	switch f.typ {
 	case reflect.TypeFor[string]():
 		return s, ""

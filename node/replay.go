@@ -39,8 +39,8 @@ func (t *TraceFile) Show(out io.Writer) error {
 // summary is the state of a core without its log.
 func summary(r *raft.Raft) []byte {
 	var b []byte
-	for line := range bytes.Lines(r.AppendText(nil)) {
-		if !bytes.HasPrefix(line, []byte(" ")) { // an entry, or a part of what stands before
+	for line := range bytes.Lines(r.AppendSummary(nil)) {
+		if !bytes.HasPrefix(line, []byte(" ")) { // a part of what stands before
 			b = append(append(b, "  "...), line...)
 		}
 	}

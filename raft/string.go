@@ -184,15 +184,22 @@ func appendFlag(b []byte, name string, v bool) []byte {
 // AppendText appends every field of the core in a canonical form, one thought a
 // line. Two cores with the same text behave the same for ever. For model checkers
 // and tests; the form may change with any version.
-func (r *Raft) AppendText(b []byte) []byte {
+func (r *Raft) AppendText(b []byte) []byte { return r.appendText(b, true) }
+
+// AppendSummary appends what AppendText does, but for the log, which may be long.
+func (r *Raft) AppendSummary(b []byte) []byte { return r.appendText(b, false) }
+
+func (r *Raft) appendText(b []byte, log bool) []byte {
 	b = fmt.Appendf(b, "config %+v\n", r.cfg)
 	p, _ := r.rand.MarshalBinary() // never fails
 	b = fmt.Appendf(b, "rand %x\n", p)
 	b = fmt.Appendf(b, "term %d vote %v fence %d refetch %v from %d\n", r.term, r.vote, r.fence, r.refetch, r.stateFrom)
 	b = fmt.Appendf(b, "role %v leader %v commit %d handed %d applied %d\n", r.role, r.leader, r.commit, r.handed, r.applied)
 	b = fmt.Appendf(b, "log base %v time %d bytes %d\n", r.log.base, r.log.baseTime, r.log.bytes)
-	for _, e := range r.log.entries {
-		b = fmt.Appendf(b, " %v %d %d %q\n", e.EntryID, e.Type, e.Time, e.Data)
+	if log {
+		for _, e := range r.log.entries {
+			b = fmt.Appendf(b, " %v %d %d %q\n", e.EntryID, e.Type, e.Time, e.Data)
+		}
 	}
 	w := &r.w
 	b = fmt.Appendf(b, "writes seq %d done %d stable %d handed %d base %v reset %v slowest %v period %d ended %d\n",

@@ -31,12 +31,14 @@ const (
 )
 
 func writeBallot(dir string, v ballot) error {
-	b := make([]byte, 0, voteSize)
+	return smallfile.Write(filepath.Join(dir, voteFile), voteKind, appendBallot(nil, v))
+}
+
+func appendBallot(b []byte, v ballot) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(v.term))
 	b = binary.LittleEndian.AppendUint64(b, uint64(v.vote))
 	b = binary.LittleEndian.AppendUint64(b, v.seq)
-	b = append(b, byte(v.fence))
-	return smallfile.Write(filepath.Join(dir, voteFile), voteKind, b)
+	return append(b, byte(v.fence))
 }
 
 // readBallot returns an error that wraps fs.ErrNotExist if there is no file,
@@ -54,8 +56,16 @@ func readBallot(dir string) (ballot, error) {
 	case err != nil:
 		return ballot{}, diskError(err)
 	}
+	v, err := decodeBallot(b)
+	if err != nil {
+		return ballot{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	return v, nil
+}
+
+func decodeBallot(b []byte) (ballot, error) {
 	if len(b) != voteSize || raft.Fence(b[24]) > raft.FenceForever {
-		return ballot{}, fmt.Errorf("read %s: %d bytes, want %d, or no such fence: %w", path, len(b), voteSize, ErrCorrupt)
+		return ballot{}, fmt.Errorf("%d bytes, want %d, or no such fence: %w", len(b), voteSize, ErrCorrupt)
 	}
 	return ballot{
 		term:  raft.Term(binary.LittleEndian.Uint64(b)),

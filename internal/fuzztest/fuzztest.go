@@ -15,7 +15,8 @@ const hang = 30 * time.Second
 
 // Bounded runs f on an input of so many bytes. The test fails if f allocates more
 // than fixed bytes and factor bytes for each of the input; the process ends,
-// with all stacks, if f does not return.
+// with all stacks, if f does not return. What other goroutines allocate meanwhile counts
+// as well, those of the fuzzer too: fixed is not below 64 KiB.
 func Bounded(t testing.TB, input, fixed, factor int, f func()) {
 	t.Helper()
 	stuck := time.AfterFunc(hang, func() {

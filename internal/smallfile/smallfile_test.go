@@ -169,7 +169,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var payload []byte
 		var err error
-		fuzztest.Bounded(t, len(b), 4<<10, 2, func() { payload, err = decode(b, "vote") })
+		fuzztest.Bounded(t, len(b), 64<<10, 2, func() { payload, err = decode(b, "vote") })
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrVersion) {
 				t.Error(err)

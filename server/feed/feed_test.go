@@ -434,7 +434,7 @@ func FuzzParsePlace(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		fuzztest.Bounded(t, len(s), 4<<10, 8, func() {
+		fuzztest.Bounded(t, len(s), 64<<10, 8, func() {
 			p, err := ParsePlace(s)
 			if err != nil {
 				return
