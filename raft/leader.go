@@ -112,11 +112,8 @@ func (r *Raft) reachesQuorum() bool {
 	return reached >= quorum(len(voters))
 }
 
-// diskHangs tells that this leader's disk holds the cluster back: its oldest
-// write is under way for an election timeout, a majority without it is ahead,
-// and that for one more election timeout. If nobody is ahead then all disks are
-// slow, and another leader would be no better.
-func (r *Raft) diskHangs() bool {
+// outrun tells that a majority of the voters is ahead of this leader's disk.
+func (r *Raft) outrun() bool {
 	ahead := 0
 	voters := r.config().Voters()
 	for _, id := range voters {
@@ -124,7 +121,15 @@ func (r *Raft) diskHangs() bool {
 			ahead++
 		}
 	}
-	if r.w.oldest() < r.cfg.ElectionTicks || ahead < quorum(len(voters)) {
+	return ahead >= quorum(len(voters))
+}
+
+// diskHangs tells that this leader's disk holds the cluster back: its oldest
+// write is under way for an election timeout, a majority without it is ahead,
+// and that for one more election timeout. If nobody is ahead then all disks are
+// slow, and another leader would be no better.
+func (r *Raft) diskHangs() bool {
+	if r.w.oldest() < r.cfg.ElectionTicks || !r.outrun() {
 		r.behind = 0
 		return false
 	}

@@ -23,6 +23,9 @@ const (
 	TimerQuorum
 	// TimerTransfer: the leader has waited for its heir long enough.
 	TimerTransfer
+	// TimerDisk: the leader's oldest write is under way for so long, with a majority
+	// ahead of it, that it gives way.
+	TimerDisk
 )
 
 // Expire does what ticks do at the moment when t runs out, with all other
@@ -40,7 +43,7 @@ func (r *Raft) Expire(t Timer) bool {
 		if r.role == Leader || !r.mayCampaign() || r.role == Candidate && !r.election.asked {
 			return false
 		}
-		r.heard, r.elapsed = r.cfg.ElectionTicks, r.timeout
+		r.heard, r.elapsed = r.cfg.ElectionTicks, r.timeout+slowMost
 		r.electionTick()
 		return true
 	case TimerHeartbeat:
@@ -67,6 +70,13 @@ func (r *Raft) Expire(t Timer) bool {
 			return false
 		}
 		r.lead.transfer = None
+		return true
+	case TimerDisk:
+		if r.role != Leader || len(r.w.flight) == 0 || !r.outrun() {
+			return false
+		}
+		r.w.flight[0].age, r.behind = r.cfg.ElectionTicks, r.cfg.ElectionTicks
+		r.leaderTick()
 		return true
 	}
 	return false

@@ -51,7 +51,19 @@ var raftMutants = []mutant{
 	{"an offer answers each reply", "liveness: no endless exchange", "raft/leader.go", []edit{{"w.probe = w.next <= r.log.base.Index", "w.probe = false"}}, []string{scenarios}},
 	{"no appends for who lacks its snapshot", "liveness: a node without a state still takes entries", "raft/leader.go", []edit{{"	if w.next <= r.log.base.Index {\n		if !w.probe {", "	if w.next <= r.log.base.Index || w.refetch {\n		if !w.probe {"}}, []string{scenarios}},
 	{"a hung disk keeps the lead", "hung disk: the leader steps down", "raft/leader.go", []edit{{"case r.diskHangs():", "case false:"}}, []string{scenarios}},
-	{"a hung disk stands again", "hung disk: no bid until the write ends", "raft/election.go", []edit{{"!r.refetch && r.hung == 0 &&", "!r.refetch &&"}}, []string{scenarios}},
+	{"a hung disk stands again", "hung disk: no bid until the write ends", "raft/election.go", []edit{{"!r.refetch && r.hung == 0 &&", "!r.refetch &&"}}, []string{scenarios, search}},
+	{"a full node claims what it does not take", "a full node takes what elections and membership need, and says so", "raft/follower.go", []edit{
+		{"		entries, owed = entries[:takeable(entries)], true\n", "		last, entries, owed = last+Index(len(entries)), entries[:takeable(entries)], true\n"},
+	}, []string{search}},
+	{"a fenced node stands because its leader is gone", "the fence: no bid", "raft/raft.go", []edit{
+		{"id != r.leader || !r.mayCampaign() {", "id != r.leader {"},
+	}, []string{search}},
+	{"a confirmed read is forgotten with the lead", "a read of a deposed leader is lost, aloud", "raft/reads.go", []edit{
+		{"	for _, d := range r.lead.ready {\n		r.lost = append(r.lost, d.ID)\n	}\n", ""},
+	}, []string{search}},
+	{"compaction before the applier is there", "snapshot and log cover everything", "raft/membership.go", []edit{
+		{"r.w.stable < c.meta.Last.Index || r.applied < c.meta.Last.Index", "r.w.stable < c.meta.Last.Index"},
+	}, []string{search}},
 	{"TimeoutNow before the heir has all", "thesis 3.10: the heir has the whole log", "raft/leader.go", []edit{{"w != nil && w.match == r.log.last().Index {", "w != nil {"}}, []string{scenarios}},
 	{"a learner's vote counts", "thesis 4.2.1: learners do not vote", "raft/election.go", []edit{{"	if r.config().IsVoter(id) && !slices", "	if !slices"}}, []string{paper}},
 	{"leadership from answers of an older request", "only granted votes count", "raft/election.go", []edit{{"r.role != Candidate || !r.election.asked || !m.Granted", "r.role != Candidate || !r.election.asked"}}, []string{paper}},
@@ -82,7 +94,7 @@ var raftMutants = []mutant{
 	}, []string{paper, scenarios}},
 	{"reads survive the loss of leadership", "a read of a deposed leader is lost, aloud", "raft/raft.go", []edit{
 		{"	if r.role == Leader {\n		r.dropReads()\n", "	if r.role == Leader {\n"},
-	}, []string{scenarios}},
+	}, []string{scenarios, search}},
 	{"log time goes back", "Entry.Time never goes back", "raft/raft.go", []edit{
 		{"Time: max(now, r.log.lastTime())", "Time: now"},
 	}, []string{cores}},

@@ -65,7 +65,7 @@ func (n *Node) AppendState(b []byte, c *Checker, as raft.Naming, forget bool) []
 	if n.Core != nil {
 		b = n.Core.AppendState(b, as)
 	}
-	b = num(b, uint64(d.Durable.Fence), flag(d.Ghost), flag(n.Core != nil))
+	b = num(b, uint64(d.Durable.Fence), flag(d.Ghost), flag(n.Core != nil), flag(n.Gather), flag(n.HoldApply))
 	b = appendHard(b, d.Durable.State, as)
 	b = appendIDs(b, d.Durable.Base, d.Durable.Entries)
 	b = num(b, uint64(d.Durable.Snapshot.Last.Index), uint64(len(d.Flight)))

@@ -278,6 +278,16 @@ func (k *Checker) readReady(n *Node, d raft.ReadReady) {
 	delete(k.reads, q)
 }
 
+// quiet: who does not lead has told of each of its reads that it is lost.
+func (k *Checker) quiet(n *Node) {
+	if n.Core.Role() == raft.Leader {
+		return
+	}
+	for q := range k.reads {
+		check(q.node != n.ID || q.boot != n.Boot, "node %v does not lead, and says nothing of read %d", n.ID, q.id)
+	}
+}
+
 func (k *Checker) readLost(n *Node, id uint64) {
 	q := question{n.ID, n.Boot, id}
 	_, ok := k.reads[q]

@@ -45,6 +45,9 @@ type Node struct {
 	HoldWrites bool
 	ApplyBytes int  // 0 is plenty
 	HoldApply  bool // entries stay in Queue until Apply
+	Gather     bool // a leader holds new commands back: Room.Hold
+
+	Full bool // what SetFull said last
 }
 
 // Envelope is one message under way.
@@ -112,6 +115,7 @@ func (c *Cluster) Start(n *Node) error {
 		n.App = c.Check.stateAt(last)
 	}
 	n.Queue, n.Fetch, n.Ready, n.Lost, n.Soft = nil, nil, nil, nil, raft.Soft{}
+	n.Gather, n.Full = false, false
 	c.Check.started(n)
 	c.did(n, "start")
 	return nil
@@ -150,7 +154,7 @@ func (c *Cluster) did(n *Node, format string, args ...any) {
 // Flush takes Output once and does what it says: messages into Net, the write
 // to the disk, committed entries to the app or its queue.
 func (c *Cluster) Flush(n *Node) raft.Output {
-	room := raft.Room{Write: !n.HoldWrites, Apply: 1 << 30, Install: n.Fetch == nil}
+	room := raft.Room{Write: !n.HoldWrites, Apply: 1 << 30, Install: n.Fetch == nil, Hold: n.Gather}
 	if n.ApplyBytes > 0 {
 		room.Apply = n.ApplyBytes
 	}
@@ -181,6 +185,7 @@ func (c *Cluster) Flush(n *Node) raft.Output {
 	for _, id := range out.Lost {
 		c.Check.readLost(n, id)
 	}
+	c.Check.quiet(n)
 	n.Ready, n.Lost = append(n.Ready, out.Reads...), append(n.Lost, out.Lost...)
 	if out.Install != nil {
 		n.Fetch = out.Install
@@ -188,6 +193,7 @@ func (c *Cluster) Flush(n *Node) raft.Output {
 	if out.Soft != nil {
 		n.Soft = *out.Soft
 	}
+	n.Gather = n.Gather && n.Core.Role() == raft.Leader
 	if !n.HoldApply {
 		c.Apply(n, len(n.Queue))
 	}
@@ -326,6 +332,26 @@ func (c *Cluster) Fetched(n *Node) {
 		n.Core.Applied(meta.Last.Index)
 	}
 	c.did(n, "installed %v replace=%v", meta.Last, replace)
+}
+
+// Unfetched ends the fetch under way without a snapshot.
+func (c *Cluster) Unfetched(n *Node) {
+	n.Fetch = nil
+	n.Core.Fetching(raft.EntryID{}, 0)
+	c.did(n, "fetched nothing")
+}
+
+// SetFull tells a node whether its disk is short of space.
+func (c *Cluster) SetFull(n *Node, full bool) {
+	n.Full = full
+	n.Core.SetFull(full)
+	c.did(n, "full %v", full)
+}
+
+// Unreachable tells a node that the process of another one is gone.
+func (c *Cluster) Unreachable(n *Node, id raft.NodeID) {
+	n.Core.Unreachable(id)
+	c.did(n, "unreachable %v", id)
 }
 
 // Leader is the node that leads the highest term, or nil.

@@ -20,6 +20,7 @@ type Script struct {
 	held  map[raft.NodeID]bool // the disk does nothing by itself
 	cut   map[string]bool      // "1->2"
 	quiet bool
+	later bool // take no output
 	said  map[raft.NodeID]raft.Index
 }
 
@@ -51,9 +52,11 @@ func (s *Script) Output() []byte {
 //	heartbeat ID                       as many ticks as a heartbeat has, then flush
 //	bid ID                             its timer runs out and all others grant its pre-vote
 //	timeout ID / beat ID / deaf ID     its election timer, its heartbeat, or its patience with silent members runs out
+//	hang ID / giveup ID                its patience with its own disk, or with the heir of its leadership, runs out
 //	one MESSAGE / again MESSAGE        deliver the oldest message with this text, and keep it in the net
 //	stand ID                           tick it until it opens a pre-vote; the other followers until they no longer hear a leader
 //	quietly COMMAND...                 says nothing about it
+//	pending COMMAND...                 takes no output behind it: the next command to this node does
 //	hold ID / land ID [silent] / release ID   its disk: stop, do one write, go on
 //	crash ID [landed=N] / start ID / forget ID   forget: crashed, one write back, fence up
 //	cut A->B... / mend / lose          messages are dropped when they would be delivered / all that are under way
@@ -61,8 +64,9 @@ func (s *Script) Output() []byte {
 //	read ID / transfer ID TO / unreachable ID OF / full ID on|off / fence ID
 //	learner ID NEW / promote ID M / demote ID M / remove ID M   asked of node ID
 //	join ID                            start an empty node
-//	snapshot ID [keep=N] / fetched ID / losesnapshot ID (crashed)
-//	apply ID off|on                    whether the applier takes anything
+//	snapshot ID [keep=N] / fetched ID / unfetched ID / losesnapshot ID (crashed)   unfetched: the fetch failed
+//	apply ID off|on / applied ID       whether the applier takes anything / it has applied all that it was given
+//	gather ID on|off                   whether new commands wait for more of them
 //	message A->B KIND KEY=V...         hand-made, delivered at once
 //	net / show                         what is under way / the state of all nodes
 func (s *Script) Play(line string) {
@@ -102,6 +106,10 @@ func (s *Script) play(line, cmd string, args []string) {
 		s.quiet = true
 		s.play(line, pos[0], args[1:])
 		s.quiet = false
+	case "pending":
+		s.later = true
+		s.play(line, pos[0], args[1:])
+		s.later = false
 	case "propose":
 		for _, word := range pos[1:] {
 			_, err := s.C.Propose(node(0), word, 1)
@@ -143,14 +151,17 @@ func (s *Script) play(line, cmd string, args []string) {
 	case "bid":
 		s.C.Bid(node(0))
 		s.flush(node(0))
-	case "timeout", "beat", "deaf":
-		t := map[string]raft.Timer{"timeout": raft.TimerElection, "beat": raft.TimerHeartbeat, "deaf": raft.TimerQuorum}[cmd]
+	case "timeout", "beat", "deaf", "hang", "giveup":
+		t := map[string]raft.Timer{
+			"timeout": raft.TimerElection, "beat": raft.TimerHeartbeat, "deaf": raft.TimerQuorum, "hang": raft.TimerDisk, "giveup": raft.TimerTransfer,
+		}[cmd]
 		if !s.C.Expire(node(0), t) {
 			s.printf("%s: nothing to do", line)
 		}
 		s.flush(node(0))
 	case "one", "again":
-		text := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), cmd))
+		_, text, _ := strings.Cut(line, cmd+" ")
+		text = strings.TrimSpace(text)
 		i := slices.IndexFunc(s.C.Net, func(e *Envelope) bool { return e.Message.String() == text })
 		if i < 0 {
 			panic("no such message is under way")
@@ -205,10 +216,10 @@ func (s *Script) play(line, cmd string, args []string) {
 		s.C.Do(node(0), func(r *raft.Raft) { refused(r.Transfer(raft.NodeID(s.num(pos[1])))) })
 		s.flush(node(0))
 	case "unreachable":
-		s.C.Do(node(0), func(r *raft.Raft) { r.Unreachable(raft.NodeID(s.num(pos[1]))) })
+		s.C.Unreachable(node(0), raft.NodeID(s.num(pos[1])))
 		s.flush(node(0))
 	case "full":
-		s.C.Do(node(0), func(r *raft.Raft) { r.SetFull(pos[1] == "on") })
+		s.C.SetFull(node(0), pos[1] == "on")
 		s.flush(node(0))
 	case "low":
 		s.C.Do(node(0), func(r *raft.Raft) { r.SetLow(pos[1] == "on") })
@@ -240,6 +251,15 @@ func (s *Script) play(line, cmd string, args []string) {
 			return
 		}
 		s.C.Fetched(node(0))
+		s.flush(node(0))
+	case "unfetched":
+		s.C.Unfetched(node(0))
+		s.flush(node(0))
+	case "gather":
+		node(0).Gather = pos[1] == "on"
+		s.flush(node(0))
+	case "applied":
+		s.C.Apply(node(0), len(node(0).Queue))
 		s.flush(node(0))
 	case "apply":
 		node(0).HoldApply = pos[1] == "off"
@@ -300,6 +320,9 @@ func (s *Script) newCluster(n int, opts map[string]string) {
 
 // flush takes outputs until nothing more comes, and does the writes of a disk that is not held.
 func (s *Script) flush(n *Node) {
+	if s.later {
+		return
+	}
 	for range 1000 {
 		term := n.Core.Term()
 		out := s.C.Flush(n)

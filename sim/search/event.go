@@ -9,34 +9,117 @@ import (
 )
 
 // event is one thing that happens. Its arg is the place of the message in net,
-// the writes that a crash leaves, the node that shall lead, or the change.
+// the writes that a crash leaves, the node that shall lead, or the change. With
+// more the node takes no output behind it: the next event is one of the same node, and shares it.
 type event struct {
 	kind Kind
 	node raft.NodeID
 	arg  uint16
+	more bool
 }
 
 // events appends what may happen in s.
 func (s *state) events(b *Budget, out []event) []event {
 	for i, p := range s.net {
-		out = append(out, event{Deliver, p.To, uint16(i)})
+		out = s.mayBe(event{Deliver, p.To, uint16(i), false}, out)
 		if s.left[Again] > 0 {
-			out = append(out, event{Again, p.To, uint16(i)})
+			out = s.mayBe(event{Again, p.To, uint16(i), false}, out)
 		}
 	}
 	for _, n := range s.c.Nodes {
-		out = s.nodeEvents(b, n, out)
+		if s.open == raft.None || s.open == n.ID {
+			out = s.nodeEvents(b, n, out)
+		}
+	}
+	return out
+}
+
+// A loop of node takes everything that waits in its inbox, in this order (node/inbox.go),
+// and then the output. What its own clients want comes at the end; what other nodes forward,
+// and entries that only let time pass, come before.
+const (
+	stepDisk = iota
+	stepApplier
+	stepFiles // snapshots, space
+	stepLinks
+	stepMessages
+	stepAdmin
+	stepTick // of one tick, in this order
+	stepHeir
+	stepEnd
+)
+
+// step is where in a turn of the loop an event comes, and where the turn is behind it:
+// at its end, there is nothing more.
+func (k Kind) step() (at, then uint8) {
+	switch k {
+	case Land:
+		return stepDisk, stepDisk
+	case Applied:
+		return stepApplier, stepApplier
+	case Snapshot, Fetched, Unfetched, Full:
+		return stepFiles, stepFiles
+	case Gone:
+		return stepLinks, stepLinks
+	case Deliver, Again:
+		return stepMessages, stepMessages
+	case Bid: // the last answer to its request
+		return stepMessages, stepMessages
+	case Transfer, Change:
+		return stepAdmin, stepAdmin
+	case Beat:
+		return stepTick, stepHeir
+	case GiveUp:
+		return stepHeir, stepEnd
+	case Propose:
+		return stepEnd, stepApplier
+	case Read:
+		return stepEnd, stepMessages
+	}
+	return stepEnd, stepEnd
+}
+
+// mayBe appends e, and e with more, as far as they fit behind what the node has
+// taken in this turn.
+func (s *state) mayBe(e event, out []event) []event {
+	at, then := e.kind.step()
+	if s.open != raft.None {
+		switch {
+		case e.node != s.open, at < s.step:
+			return out
+		case e.kind == Crash, e.kind == Forget: // as before the turn: nothing has left
+			return out
+		case e.kind == Bid, e.kind == Gather: // the first of a turn, or none
+			return out
+		}
+	}
+	out = append(out, e)
+	if s.left[Burst] > 0 && then < stepEnd {
+		e.more = true
+		out = append(out, e)
 	}
 	return out
 }
 
 func (s *state) nodeEvents(b *Budget, n *rafttest.Node, out []event) []event {
-	add := func(k Kind, arg int) { out = append(out, event{k, n.ID, uint16(arg)}) }
+	add := func(k Kind, arg int) { out = s.mayBe(event{k, n.ID, uint16(arg), false}, out) }
 	if len(n.Disk.Flight) > 0 {
 		add(Land, 0)
 	}
+	if len(n.Queue) > 0 {
+		add(Applied, 0)
+	}
 	if n.Fetch != nil {
 		add(Fetched, 0)
+		if s.left[Unfetched] > 0 {
+			add(Unfetched, 0)
+		}
+	}
+	if s.left[Full] > 0 {
+		add(Full, 0)
+	}
+	if l := n.Core.Leader(); s.left[Gone] > 0 && l != raft.None && l != n.ID {
+		add(Gone, int(l))
 	}
 	if s.left[Crash] > 0 {
 		for k := range len(n.Disk.Flight) + 1 {
@@ -61,10 +144,16 @@ func (s *state) nodeEvents(b *Budget, n *rafttest.Node, out []event) []event {
 	if !leads {
 		return out
 	}
-	for _, k := range []Kind{Deaf, Propose, Read} {
+	for _, k := range []Kind{Deaf, Hang, GiveUp, Propose, Read} {
 		if s.left[k] > 0 {
 			add(k, 0)
 		}
+	}
+	switch {
+	case n.Gather:
+		add(Release, 0)
+	case s.left[Gather] > 0:
+		add(Gather, 0)
 	}
 	if s.left[Transfer] > 0 {
 		for _, o := range s.c.Nodes {
@@ -83,6 +172,10 @@ func (s *state) nodeEvents(b *Budget, n *rafttest.Node, out []event) []event {
 
 // text is the commands of a scenario that make e happen in s.
 func (s *state) text(b *Budget, e event) string {
+	if e.more {
+		e.more = false
+		return "pending " + s.text(b, e)
+	}
 	switch e.kind {
 	case Deliver:
 		return "one " + s.net[e.arg].Message.String()
@@ -99,8 +192,21 @@ func (s *state) text(b *Budget, e event) string {
 		return fmt.Sprintf("%s %v %s", cmd, e.node, rest)
 	case Propose:
 		return fmt.Sprintf("propose %v %s", e.node, s.word())
+	case Gone:
+		return fmt.Sprintf("unreachable %v %d", e.node, e.arg)
+	case Full:
+		return fmt.Sprintf("full %v %s", e.node, onOff(!s.c.Node(e.node).Full))
+	case Gather, Release:
+		return fmt.Sprintf("gather %v %s", e.node, onOff(e.kind == Gather))
 	}
 	return fmt.Sprintf("%v %v", e.kind, e.node)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 // word is what the next proposal says: another one each time.
@@ -125,7 +231,14 @@ func (s *state) after(b *Budget, e event) (t *state, broken error) {
 	if !t.happen(b, n, e, s) {
 		return nil, nil
 	}
-	t.flush(n)
+	if e.more {
+		_, then := e.kind.step()
+		t.left[Burst]--
+		t.open, t.step = n.ID, max(s.step, then)
+	} else {
+		t.open, t.step = raft.None, 0
+		t.flush(n)
+	}
 	t.settled(b, n)
 	return t, nil
 }
@@ -154,6 +267,16 @@ func (t *state) happen(b *Budget, n *rafttest.Node, e event, before *state) bool
 		return c.Expire(n, raft.TimerHeartbeat)
 	case Deaf:
 		return c.Expire(n, raft.TimerQuorum)
+	case Hang:
+		return c.Expire(n, raft.TimerDisk)
+	case GiveUp:
+		return c.Expire(n, raft.TimerTransfer)
+	case Gone:
+		c.Unreachable(n, raft.NodeID(e.arg))
+	case Full:
+		c.SetFull(n, !n.Full)
+	case Gather, Release:
+		n.Gather = e.kind == Gather
 	case Propose:
 		word := t.word()
 		t.said++
@@ -167,6 +290,10 @@ func (t *state) happen(b *Budget, n *rafttest.Node, e event, before *state) bool
 		c.Snapshot(n, n.App.Last.Index+1)
 	case Fetched:
 		c.Fetched(n)
+	case Unfetched:
+		c.Unfetched(n)
+	case Applied:
+		c.Apply(n, len(n.Queue))
 	case Transfer:
 		return transfer(c, n, raft.NodeID(e.arg))
 	case Change:

@@ -32,11 +32,14 @@ func (b Budget) head() string {
 	return out.String()
 }
 
-// hold are the commands after which disks do nothing by themselves.
-func hold(c *rafttest.Cluster) string {
+// hold are the commands after which disks, and lazy appliers, do nothing by themselves.
+func (b Budget) hold(c *rafttest.Cluster) string {
 	var out strings.Builder
 	for _, n := range c.Nodes {
 		fmt.Fprintf(&out, "hold %v\n", n.ID)
+		if b.Lazy {
+			fmt.Fprintf(&out, "apply %v off\n", n.ID)
+		}
 	}
 	return out.String()
 }
@@ -66,7 +69,7 @@ func prepare(b Budget) (s *state, err error) {
 		if n.Core == nil {
 			return nil, fmt.Errorf("node %v is down", n.ID)
 		}
-		n.Ready, n.Lost = nil, nil
+		n.Ready, n.Lost, n.HoldApply = nil, nil, b.Lazy
 		s.rehash(n)
 	}
 	return s, nil

@@ -106,7 +106,7 @@ func way(trail []back, at uint32) (es []event) {
 // write is a scenario for raft/testdata that plays the prefix and the events.
 func write(b Budget, s *state, es []event, broken error) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# %s: %v\n%s%s", b.Name, broken, b.head(), hold(s.c))
+	fmt.Fprintf(&out, "# %s: %v\n%s%s", b.Name, broken, b.head(), b.hold(s.c))
 	for _, e := range es {
 		fmt.Fprintln(&out, s.text(&b, e))
 		t, err := s.after(&b, e)

@@ -14,7 +14,10 @@ import (
 	"github.com/raftkv/raftkv/raft/rafttest"
 )
 
-var large = flag.Bool("large", false, "run TestLarge")
+var (
+	large  = flag.Bool("large", false, "run TestLarge")
+	states = flag.Int("states", 0, "cut each search of TestLarge at so many states, not at its budget's")
+)
 
 // Nothing that can happen within the small budgets breaks a rule.
 func TestSmall(t *testing.T) {
@@ -37,6 +40,9 @@ func TestLarge(t *testing.T) {
 		t.Skip("needs -large and hours")
 	}
 	for _, b := range Large() {
+		if *states > 0 {
+			b.States = *states
+		}
 		t.Run(b.Name, func(t *testing.T) { try(t, b) })
 	}
 }

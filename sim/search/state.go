@@ -19,9 +19,11 @@ type state struct {
 	c     *rafttest.Cluster // its Net is empty
 	net   []*packet
 	left  [kinds]uint8
-	said  uint8      // proposals so far, on this way
-	asked uint8      // reads so far, those of the prefix too
-	nodes [][]uint64 // for each node, its hash under each order of the others
+	said  uint8       // proposals so far, on this way
+	asked uint8       // reads so far, those of the prefix too
+	open  raft.NodeID // in the middle of a turn: the next event is one of it; or none
+	step  uint8       // of that turn
+	nodes [][]uint64  // for each node, its hash under each order of the others
 	forms forms
 }
 
@@ -87,7 +89,7 @@ func others(n raft.NodeID) (a, b raft.NodeID) {
 
 func (s *state) branch(id raft.NodeID) *state {
 	t := &state{
-		c: s.c.Branch(id), net: slices.Clone(s.net), left: s.left, said: s.said, asked: s.asked,
+		c: s.c.Branch(id), net: slices.Clone(s.net), left: s.left, said: s.said, asked: s.asked, open: s.open, step: s.step,
 		nodes: slices.Clone(s.nodes), forms: s.forms,
 	}
 	t.c.Sent = t.send
@@ -166,8 +168,12 @@ func (s *state) rehash(n *rafttest.Node) {
 		s.nodes = append(s.nodes, nil)
 	}
 	var buf [1024]byte
+	turn := byte(0xff)
+	if s.open == n.ID {
+		turn = s.step
+	}
 	of := func(as raft.Naming) uint64 {
-		return maphash.Bytes(s.forms.seed, n.AppendState(buf[:0], s.c.Check, as, s.left[Forget] > 0))
+		return maphash.Bytes(s.forms.seed, n.AppendState(append(buf[:0], turn), s.c.Check, as, s.left[Forget] > 0))
 	}
 	if len(s.forms.names) == 1 {
 		s.nodes[i] = []uint64{of(sameNames)}
