@@ -45,31 +45,41 @@ func (c *Client) initHTTP() {
 
 // httpNode is the node to ask next.
 func (c *Client) httpNode(ctx context.Context) (string, error) {
+	nodes, err := c.httpNodes(ctx)
+	if err != nil {
+		return "", err
+	}
+	c.http.mu.Lock()
+	defer c.http.mu.Unlock()
+	return nodes[c.http.at%len(nodes)], nil
+}
+
+// httpNodes are the addresses of all members' HTTP sides, never none. The slice is
+// shared: it is not changed.
+func (c *Client) httpNodes(ctx context.Context) ([]string, error) {
 	h := &c.http
 	h.mu.Lock()
-	known := len(h.nodes) > 0
+	nodes := h.nodes
 	h.mu.Unlock()
-	if !known {
-		ms, err := c.Members(ctx)
-		if err != nil {
-			return "", err
+	if len(nodes) > 0 {
+		return nodes, nil
+	}
+	ms, err := c.Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range ms {
+		if m.HTTP != "" {
+			nodes = append(nodes, m.HTTP)
 		}
-		var nodes []string
-		for _, m := range ms {
-			if m.HTTP != "" {
-				nodes = append(nodes, m.HTTP)
-			}
-		}
-		if len(nodes) == 0 {
-			return "", errors.New("no member tells the address of its HTTP side")
-		}
-		h.mu.Lock()
-		h.nodes = nodes
-		h.mu.Unlock()
+	}
+	if len(nodes) == 0 {
+		return nil, errors.New("no member tells the address of its HTTP side")
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.nodes[h.at%len(h.nodes)], nil
+	h.nodes = nodes
+	h.mu.Unlock()
+	return nodes, nil
 }
 
 // leaveHTTP makes the next attempt go to another node. Once all were tried, the

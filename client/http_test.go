@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -303,5 +304,57 @@ func TestWatchEnds(t *testing.T) {
 	other.Close()
 	if err := <-ended; !errors.Is(err, client.ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// Changes that one node no longer keeps come from another that does; only when no
+// node has them the watch ends, and tells how far back the best of them reaches.
+func TestWatchLooksForChangesAtAllNodes(t *testing.T) {
+	serve := func(kept int) (*resptest.Memory, string) {
+		m := resptest.NewMemory()
+		addr, _ := apitest.Serve(t, m, feed.Config{Events: kept}, nil)
+		for i := range 20 {
+			apply(m, setCommand("k", strconv.Itoa(i)))
+		}
+		return m, addr
+	}
+	restarted, addr := serve(4)
+	knows := func(others ...string) { // the members' HTTP addresses behind its own
+		restarted.SetStatus(func(s *node.Status) {
+			s.Members = s.Members[:1]
+			for i, o := range others {
+				id := strconv.Itoa(i + 2)
+				s.Members = append(s.Members, node.MemberStatus{ID: id, Name: "n" + id, Peer: "127.0.0.1:1", HTTP: o, Active: true})
+			}
+		})
+	}
+	web := func(m *resptest.Memory) string { return m.Status().Members[0].HTTP }
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	lasting, _ := serve(100)
+	shorter, _ := serve(8)
+
+	knows(nobody.Addr().String(), web(shorter), web(lasting))
+	var got []string
+	for ch, err := range dial(t, client.Config{Endpoints: []string{addr}}).Watch(t.Context(), client.WatchOptions{From: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, string(ch.Value)); len(got) == 20 {
+			break
+		}
+	}
+	if got[0] != "0" || got[19] != "19" {
+		t.Errorf("%q", got)
+	}
+
+	knows(nobody.Addr().String(), web(shorter))
+	for ch, err := range dial(t, client.Config{Endpoints: []string{addr}}).Watch(t.Context(), client.WatchOptions{From: 1}) {
+		if e, ok := errors.AsType[*client.CompactedError](err); !ok || e.Oldest < 10 || e.Oldest > 14 {
+			t.Errorf("%+v, %v: the one that keeps eight reaches back to 13", ch, err)
+		}
 	}
 }

@@ -66,7 +66,8 @@ const watchSilence = 45 * time.Second
 // context ends or the client is closed: Config.Timeout does not bound it. It goes on at another
 // node behind the last change that came, whenever a connection is lost. After an
 // error, which comes with an empty change, nothing follows: that of the context, ErrClosed,
-// *CompactedError, or a *ReplyError of a node that refuses it.
+// *CompactedError, or a *ReplyError of a node that refuses it. Each node keeps changes of
+// its own, fewer after a restart: *CompactedError comes once no node that could be reached had them.
 //
 // To follow a set of keys, Scan it first, then watch from the index behind the one of the
 // scan, or begin to watch, scan, and take what comes twice as one.
@@ -80,7 +81,15 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 		w := &watcher{c: c, o: o, yield: yield}
 		for tries := c.retry(); ; {
 			before := w.o.After
-			more, err := w.once(ctx)
+			node, err := c.httpNode(ctx)
+			more := true
+			if err == nil {
+				more, err = w.once(ctx, node)
+			}
+			var compacted *CompactedError
+			if more && errors.As(err, &compacted) {
+				_ = node
+			}
 			if !more {
 				return
 			}
@@ -89,7 +98,6 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 				return
 			}
 			var e *ReplyError
-			var compacted *CompactedError
 			if errors.As(err, &compacted) || errors.As(err, &e) && judge(e) != again && judge(e) != elsewhere {
 				yield(Change{}, fmt.Errorf("watch: %w", err))
 				return
@@ -104,19 +112,44 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 
 // watcher is one Watch.
 type watcher struct {
-	c     *Client
-	o     WatchOptions
-	yield func(Change, error) bool
+	c      *Client
+	o      WatchOptions
+	yield  func(Change, error) bool
+	served bool // the last attempt got as far as changes
+}
+
+// elsewhere asks each other node, once, for changes that one no longer has. The error is the
+// one of the node that served them, or the *CompactedError that reaches back farthest.
+func (w *watcher) elsewhere(ctx context.Context, not string, farthest *CompactedError) (more bool, err error) {
+	nodes, err := w.c.httpNodes(ctx)
+	if err != nil {
+		return true, farthest
+	}
+	for _, node := range nodes {
+		if node == not {
+			continue
+		}
+		more, err := w.once(ctx, node)
+		var compacted *CompactedError
+		switch {
+		case !more || ctx.Err() != nil:
+			return more, err
+		case errors.As(err, &compacted):
+			if compacted.Oldest < farthest.Oldest {
+				farthest = compacted
+			}
+		case w.served:
+			return true, err
+		}
+	}
+	return true, farthest
 }
 
 // once watches at one node until that ends. more is false when the caller wants no more.
-func (w *watcher) once(ctx context.Context) (more bool, err error) {
+func (w *watcher) once(ctx context.Context, node string) (more bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	node, err := w.c.httpNode(ctx)
-	if err != nil {
-		return true, err
-	}
+	w.served = false
 	defer func() {
 		if err != nil {
 			w.c.leaveHTTP(node)
@@ -153,6 +186,7 @@ func (w *watcher) once(ctx context.Context) (more bool, err error) {
 		}
 		return true, e
 	}
+	w.served = true
 	return w.read(bufio.NewReaderSize(answer.Body, 64<<10), func() { quiet.Reset(watchSilence) })
 }
 

@@ -27,6 +27,7 @@ type appender struct {
 	key    string
 	append func(ctx context.Context, token string) error // until it is settled
 	acked  atomic.Int64
+	seen   atomic.Int64 // by the watch
 }
 
 func (a *appender) run(t *testing.T, stop <-chan struct{}) {
@@ -149,13 +150,23 @@ func TestOnceOverHTTPAndTheClient(t *testing.T) {
 		workers.Go(func() { a.run(t, stop) })
 	}
 	var seen map[string]string // values, as the watch saw them last
-	watching.Go(func() { seen = watchAppends(deadline(t), t, kv) })
+	watching.Go(func() {
+		seen = watchAppends(deadline(t), t, kv, func(key string) {
+			for _, a := range all {
+				if a.key == key {
+					a.seen.Add(1)
+				}
+			}
+		})
+	})
 
+	// The watch has to keep up: a node that starts again has the changes since its
+	// snapshot only, so none has old ones once all were started again.
 	advance := func() {
 		t.Helper()
 		for _, a := range all {
 			from := a.acked.Load()
-			until(t, a.key+" to get on", func() (bool, error) { return a.acked.Load() >= from+5, nil })
+			until(t, a.key+" to get on", func() (bool, error) { return a.acked.Load() >= from+5 && a.seen.Load() >= from, nil })
 		}
 	}
 	advance()
@@ -211,8 +222,8 @@ func TestOnceOverHTTPAndTheClient(t *testing.T) {
 }
 
 // watchAppends follows all tokens from the first entry on: each change must add one
-// token to what was there before. It ends with the key tok-end.
-func watchAppends(ctx context.Context, t *testing.T, kv *client.Client) map[string]string {
+// token to what was there before, and is told. It ends with the key tok-end.
+func watchAppends(ctx context.Context, t *testing.T, kv *client.Client, tell func(key string)) map[string]string {
 	seen := map[string]string{}
 	for ch, err := range kv.Watch(ctx, client.WatchOptions{Prefix: "tok-", From: 1}) {
 		if err != nil {
@@ -228,6 +239,7 @@ func watchAppends(ctx context.Context, t *testing.T, kv *client.Client) map[stri
 			break
 		}
 		seen[ch.Key] = string(ch.Value)
+		tell(ch.Key)
 	}
 	return seen
 }

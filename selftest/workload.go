@@ -25,7 +25,7 @@ type Workload struct {
 
 	// Wrong ways, for tests of the harness itself: Stop must find them.
 	Naive bool // an append without a session is repeated until it is answered
-	Stale bool // reads ask one node for its own state, which may be old
+	Stale bool // a client more for each node reads what that node holds, which may be old
 
 	rec   *Recorder
 	ctx   context.Context
@@ -51,19 +51,25 @@ func (w *Workload) Start(ctx context.Context) {
 	w.ctx, w.stop = context.WithCancel(ctx)
 	w.acked, w.tried = map[string]map[string]bool{}, map[string]map[string]bool{}
 	w.open = map[string]int{}
-	for i := range w.Clients {
-		c := &worker{w: w, id: i, rand: rand.New(rand.NewPCG(w.Seed, uint64(i)))}
-		w.all.Add(1)
+	let := func(id int, run func(*worker)) {
+		c := &worker{w: w, id: id, rand: rand.New(rand.NewPCG(w.Seed, uint64(id)))}
 		// Owns one connection. Ends with Stop, which waits for it.
-		go func() {
-			defer w.all.Done()
+		w.all.Go(func() {
 			defer c.hangUp()
-			if i%2 == 0 {
-				c.runSession()
-				return
-			}
-			c.runPlain()
-		}()
+			run(c)
+		})
+	}
+	for i := range w.Clients {
+		if i%2 == 0 {
+			let(i, (*worker).runSession)
+		} else {
+			let(i, (*worker).runPlain)
+		}
+	}
+	if w.Stale {
+		for i, node := range w.Endpoints {
+			let(w.Clients+i, func(c *worker) { c.runStale(node) })
+		}
 	}
 }
 
@@ -183,12 +189,6 @@ func (c *worker) do(ctx context.Context, args ...string) (string, Outcome, error
 			return "", NotApplied, err
 		}
 		c.conn = conn
-		if c.w.Stale {
-			if _, outcome, err := conn.Do(attemptTimeout, "READONLY"); outcome != OK {
-				c.hangUp()
-				return "", NotApplied, err
-			}
-		}
 	}
 	v, outcome, err := c.conn.Do(attemptTimeout, args...)
 	var reply *ErrorReply
@@ -269,6 +269,28 @@ func (c *worker) runPlain() {
 			text, outcome, _ := c.do(c.w.ctx, "GET", key)
 			c.record(call, action{"get", key, ""}, outcome, text)
 		}
+	}
+}
+
+// runStale reads what one node holds, also while that node is cut off.
+func (c *worker) runStale(node string) {
+	for c.wait(c.w.Pause) {
+		if c.conn == nil {
+			d, cancel := context.WithTimeout(c.w.ctx, time.Second)
+			conn, err := Dial(d, node)
+			cancel()
+			if err != nil {
+				continue
+			}
+			c.conn = conn
+			if _, outcome, _ := conn.Do(attemptTimeout, "READONLY"); outcome != OK {
+				c.hangUp()
+				continue
+			}
+		}
+		key, call := c.key([]string{"reg", "tok"}[c.rand.IntN(2)]), c.w.rec.Now()
+		text, outcome, _ := c.do(c.w.ctx, "GET", key)
+		c.record(call, action{"get", key, ""}, outcome, text)
 	}
 }
 
