@@ -334,8 +334,8 @@ func TestWatchLooksForChangesAtAllNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	nobody.Close()
-	lasting, _ := serve(100)
 	shorter, _ := serve(8)
+	lasting, _ := serve(100)
 
 	knows(nobody.Addr().String(), web(shorter), web(lasting))
 	var got []string
@@ -352,7 +352,8 @@ func TestWatchLooksForChangesAtAllNodes(t *testing.T) {
 	}
 
 	knows(nobody.Addr().String(), web(shorter))
-	for ch, err := range dial(t, client.Config{Endpoints: []string{addr}}).Watch(t.Context(), client.WatchOptions{From: 1}) {
+	impatient := dial(t, client.Config{Endpoints: []string{addr}, Timeout: 100 * time.Millisecond})
+	for ch, err := range impatient.Watch(t.Context(), client.WatchOptions{From: 1}) {
 		if e, ok := errors.AsType[*client.CompactedError](err); !ok || e.Oldest < 10 || e.Oldest > 14 {
 			t.Errorf("%+v, %v: the one that keeps eight reaches back to 13", ch, err)
 		}

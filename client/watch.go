@@ -67,7 +67,7 @@ const watchSilence = 45 * time.Second
 // node behind the last change that came, whenever a connection is lost. After an
 // error, which comes with an empty change, nothing follows: that of the context, ErrClosed,
 // *CompactedError, or a *ReplyError of a node that refuses it. Each node keeps changes of
-// its own, fewer after a restart: *CompactedError comes once no node that could be reached had them.
+// its own, fewer after a restart: *CompactedError comes once no node has them, of those that can be reached within Config.Timeout.
 //
 // To follow a set of keys, Scan it first, then watch from the index behind the one of the
 // scan, or begin to watch, scan, and take what comes twice as one.
@@ -88,7 +88,7 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 			}
 			var compacted *CompactedError
 			if more && errors.As(err, &compacted) {
-				_ = node
+				more, err = w.elsewhere(ctx, node, compacted)
 			}
 			if !more {
 				return
@@ -118,31 +118,39 @@ type watcher struct {
 	served bool // the last attempt got as far as changes
 }
 
-// elsewhere asks each other node, once, for changes that one no longer has. The error is the
-// one of the node that served them, or the *CompactedError that reaches back farthest.
+// elsewhere looks at the other nodes for changes that one no longer has, for Config.Timeout
+// at those that don't answer. The error is that of the node which served them, or the
+// *CompactedError that reaches back farthest.
 func (w *watcher) elsewhere(ctx context.Context, not string, farthest *CompactedError) (more bool, err error) {
-	nodes, err := w.c.httpNodes(ctx)
-	if err != nil {
-		return true, farthest
-	}
-	for _, node := range nodes {
-		if node == not {
-			continue
-		}
-		more, err := w.once(ctx, node)
-		var compacted *CompactedError
-		switch {
-		case !more || ctx.Err() != nil:
-			return more, err
-		case errors.As(err, &compacted):
-			if compacted.Oldest < farthest.Oldest {
-				farthest = compacted
+	gone := map[string]bool{not: true}
+	until := time.Now().Add(w.c.cfg.Timeout)
+	for tries := w.c.retry(); ; tries.again(ctx, false) {
+		nodes, err := w.c.httpNodes(ctx)
+		open := err != nil
+		for _, node := range nodes {
+			if gone[node] {
+				continue
 			}
-		case w.served:
-			return true, err
+			more, err := w.once(ctx, node)
+			var compacted *CompactedError
+			switch {
+			case !more || ctx.Err() != nil:
+				return more, err
+			case w.served: // so it goes on behind another place, whatever ended this
+				return true, fmt.Errorf("%s: %v", node, err)
+			case errors.As(err, &compacted):
+				gone[node] = true
+				if compacted.Oldest < farthest.Oldest {
+					farthest = compacted
+				}
+			default:
+				open = true
+			}
+		}
+		if !open || time.Now().After(until) {
+			return true, farthest
 		}
 	}
-	return true, farthest
 }
 
 // once watches at one node until that ends. more is false when the caller wants no more.
