@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/statemachine"
 )
@@ -293,9 +294,7 @@ func TestStuckWatcherIsClosed(t *testing.T) {
 	for range 40 { // more than the sockets hold
 		set(m, "k", value)
 	}
-	for m.hub.Stats().Subscribers > 0 {
-		time.Sleep(time.Millisecond) // a pause between looks
-	}
+	testenv.Eventually(t, "the watcher to be gone", func() bool { return m.hub.Stats().Subscribers == 0 })
 }
 
 // A leader's snapshot jumps over changes: the watcher is told, not left in the dark.
