@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -142,22 +143,31 @@ func (g *gatedReader) Close() error { close(g.closed); return nil }
 func TestFetchThatStalls(t *testing.T) {
 	for _, how := range []string{"idle", "context", "close", "reader closed"} {
 		t.Run(how, func(t *testing.T) {
-			g := &gatedReader{Reader: bytes.NewReader(make([]byte, 2*blockSize)), gate: make(chan struct{}), closed: make(chan struct{})}
-			limits := Limits{}
-			if how == "idle" {
-				limits.FetchIdle = 100 * time.Millisecond
-			}
-			a, _ := serving(t, Config{Limits: limits}, Config{Source: func(raft.EntryID, uint64) (io.ReadCloser, uint64, error) {
-				return g, 10 * blockSize, nil
-			}})
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			r, err := a.Fetch(ctx, 2, snapshotID, 0)
-			if err != nil {
-				t.Fatal(err)
+			var g *gatedReader
+			begin := func(idle time.Duration) (a *testNode, r io.ReadCloser, err error) {
+				g = &gatedReader{Reader: bytes.NewReader(make([]byte, 2*blockSize)), gate: make(chan struct{}), closed: make(chan struct{})}
+				a, _ = serving(t, Config{Limits: Limits{FetchIdle: idle}}, Config{Source: func(raft.EntryID, uint64) (io.ReadCloser, uint64, error) {
+					return g, 10 * blockSize, nil
+				}})
+				if r, err = a.Fetch(ctx, 2, snapshotID, 0); err == nil {
+					t.Cleanup(func() { r.Close() })
+					_, err = io.ReadFull(r, make([]byte, 2*blockSize))
+				}
+				return a, r, err
 			}
-			defer r.Close()
-			if _, err := io.ReadFull(r, make([]byte, 2*blockSize)); err != nil {
+			idle := time.Duration(0) // the default
+			if how == "idle" {
+				idle = 100 * time.Millisecond
+			}
+			a, r, err := begin(idle)
+			for how == "idle" && errors.Is(err, os.ErrDeadlineExceeded) { // a busy machine needs longer for what is there
+				close(g.gate)
+				idle *= 4
+				a, r, err = begin(idle)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			want := error(context.DeadlineExceeded)

@@ -71,7 +71,7 @@ func (r *recorder) Lost(peer raft.NodeID, conn uint64, gone bool) {
 }
 
 // patience is how long a test waits for what must come. It is no measure of anything.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // until waits for a condition on the recorder, which is locked while it is asked.
 func (r *recorder) until(t testing.TB, what string, cond func() bool) {

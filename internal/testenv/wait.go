@@ -6,7 +6,7 @@ import (
 )
 
 // patience is how long Eventually waits: far above what a busy machine needs.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // Eventually waits until ok holds, or fails the test with what it waited for. It
 // is for conditions that nothing tells of.

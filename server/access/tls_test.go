@@ -31,7 +31,7 @@ func shake(t *testing.T, server *tls.Config, client *tls.Config) (*big.Int, erro
 			return
 		}
 		defer nc.Close()
-		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		nc.SetDeadline(time.Now().Add(time.Minute))
 		c := tls.Server(nc, server)
 		if err = c.Handshake(); err == nil {
 			_, err = c.Write([]byte("x"))
@@ -43,7 +43,7 @@ func shake(t *testing.T, server *tls.Config, client *tls.Config) (*big.Int, erro
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	c := tls.Client(nc, client)
 	_, err = c.Read(make([]byte, 1)) // with TLS 1.3 a refused certificate shows here
 	if serverErr := <-ended; err == nil {

@@ -208,12 +208,15 @@ func (r *ring) load() (slots, bytes int) {
 	return int(r.tail-r.head) + len(r.pushes), r.bytes + r.pushBytes
 }
 
-// connections are all of this server, by their number.
+// connections are all of this server that nobody has killed, by their number. One
+// that was killed is gone for other commands, as in Redis, before its goroutines have ended.
 func (s *Server) connections() []*conn {
 	s.mu.Lock()
 	list := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
-		list = append(list, c)
+		if c.ctx.Err() == nil {
+			list = append(list, c)
+		}
 	}
 	s.mu.Unlock()
 	sort.Slice(list, func(i, j int) bool { return list[i].id < list[j].id })
