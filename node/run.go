@@ -41,9 +41,10 @@ type workers struct {
 
 // fetchOrder is what the fetcher shall fetch.
 type fetchOrder struct {
-	ctx  context.Context
-	from raft.NodeID
-	meta raft.SnapshotMeta
+	ctx    context.Context
+	cancel context.CancelFunc
+	from   raft.NodeID
+	meta   raft.SnapshotMeta
 }
 
 // save is a snapshot on its way from the applier to a file.
@@ -302,8 +303,8 @@ func (w *workers) runFetcher() {
 					return w.n.ports.Network.Fetch(ctx, f.from, f.meta.Last, offset)
 				},
 				func(bytes uint64) { w.n.in.fetching(FetchProgress{Last: f.meta.Last, Bytes: bytes}) })
+			f.cancel() // its own: once the loop has heard of the end it may order the next one
 			w.n.in.slow(Fetched{Meta: f.meta, Err: err})
-			w.StopFetch() // frees the context
 		case <-w.quit:
 			return
 		}
@@ -338,7 +339,7 @@ func (w *workers) Apply(j *Job) { w.jobs <- j }
 func (w *workers) Fetch(from raft.NodeID, meta raft.SnapshotMeta) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stopFetch.Store(&cancel)
-	w.fetches <- fetchOrder{ctx: ctx, from: from, meta: meta}
+	w.fetches <- fetchOrder{ctx: ctx, cancel: cancel, from: from, meta: meta}
 }
 
 // StopFetch implements Driver.
