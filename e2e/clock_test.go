@@ -174,7 +174,7 @@ func TestWallClockOfAProcessJumps(t *testing.T) {
 	testenv.FullOnly(t)
 	testenv.NeedRoot(t)
 	parallel(t)
-	c := start(t, selftest.Options{})
+	c := start(t, selftest.Options{YAML: calm})
 	before := pids(c)
 	torment(t, c, func(w *selftest.Workload) {
 		for _, who := range []func(*testing.T, *selftest.Cluster) *selftest.Node{leader, follower} {
@@ -204,7 +204,7 @@ func TestMonotonicClockOfAProcessJumps(t *testing.T) {
 	testenv.FullOnly(t)
 	testenv.NeedRoot(t)
 	parallel(t)
-	c := start(t, selftest.Options{})
+	c := start(t, selftest.Options{YAML: calm})
 	before := pids(c)
 	torment(t, c, func(w *selftest.Workload) {
 		for _, who := range []func(*testing.T, *selftest.Cluster) *selftest.Node{leader, follower, leader} {

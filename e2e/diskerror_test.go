@@ -35,14 +35,14 @@ func TestFailedDiskWriteEndsTheNode(t *testing.T) {
 				for range 3 {
 					n := tc.victim(t, c)
 					log := filepath.Join(t.TempDir(), "strace")
-					began := time.Now()
+					began, logged := time.Now(), len(logOf(t, n))
 					attach(t, n, log, tc.fault)
 					code, err := n.Wait(deadline(t))
 					if err != nil || code != 74 {
 						t.Fatalf("%s ended with %d, %v; want 74", n.Name, code, err)
 					}
-					if !strings.Contains(n.Tail(3), "the disk failed") {
-						t.Errorf("log of %s: %s", n.Name, n.Tail(3))
+					if log := string(logOf(t, n)[logged:]); !strings.Contains(log, "the disk failed") {
+						t.Errorf("log of %s: %s", n.Name, log)
 					}
 					t.Logf("%s ended %v after the fault was armed; it hit the %s", n.Name, time.Since(began).Round(time.Millisecond), hit(t, log))
 					progress(t, w)

@@ -26,7 +26,7 @@ func TestDivergedReplicaStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log := wrong.Tail(5); code != 70 || !strings.Contains(log, "the state of this node is wrong: at entry") {
+	if log := wrong.Tail(50); code != 70 || !strings.Contains(log, "the state of this node is wrong: at entry") {
 		t.Fatalf("n2 ended with %d:\n%s", code, log)
 	}
 	do(t, other, "SET", "b", "2")
@@ -66,7 +66,7 @@ func TestDivergedReplicaStops(t *testing.T) {
 // with a dump of the goroutines; the others go on, and a restart heals it.
 func TestStuckLoopEndsTheNode(t *testing.T) {
 	parallel(t)
-	c := start(t, selftest.Options{Bin: withFaults(t), YAML: "service: {watchdog_timeout: 5s}\n"})
+	c := start(t, selftest.Options{Bin: withFaults(t), YAML: calm + "service: {watchdog_timeout: 5s}\n"})
 	l, f := leader(t, c), follower(t, c)
 	conn, err := selftest.Dial(deadline(t), f.Client)
 	if err != nil {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -171,8 +170,8 @@ func TestNoSpaceLeft(t *testing.T) {
 				if got := do(t, n, "GET", "k7"); len(got) != 100 {
 					t.Errorf("GET at %s brought %d bytes", n.Name, len(got))
 				}
-				if code, body, err := n.Get(t.Context(), "/readyz"); err != nil || code != http.StatusOK {
-					t.Errorf("%s is not ready for reads: %d %s %v", n.Name, code, body, err)
+				if err := c.Ready(deadline(t)); err != nil {
+					t.Errorf("not ready for reads: %v", err)
 				}
 				if tc.deletes {
 					if got := do(t, n, "DEL", "k1"+n.Name[1:]); got != "1" {

@@ -66,7 +66,7 @@ func TestDiskHangsForLong(t *testing.T) {
 
 // DE-11: the disk of a follower hangs. Clients notice nothing.
 func TestFollowersDiskHangs(t *testing.T) {
-	c, disks := onDisks(t, 64, selftest.Options{YAML: lowSpace})
+	c, disks := onDisks(t, 64, selftest.Options{YAML: calm + lowSpace})
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -68,24 +68,27 @@ func httpAppender(key string, nodes []string) *appender {
 		b, err := io.ReadAll(resp.Body)
 		return resp.StatusCode, b, err
 	}
-	until := func(ctx context.Context, want int, path, once, body string) ([]byte, error) {
-		deadline := time.Now().Add(time.Minute)
-		for {
-			status, b, err := post(ctx, path, once, body)
+	settle := func(ctx context.Context, want int, path, once, body string) (b []byte, err error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		var wrong error // an answer that no other try would better
+		err = selftest.Until(ctx, fmt.Sprintf("%s %s to be settled", path, once), func() (bool, error) {
+			var status int
+			status, b, err = post(ctx, path, once, body)
 			switch {
-			case err == nil && status == want:
-				return b, nil
-			case err == nil && status != 503 && status != 504 && status != 429:
-				return nil, fmt.Errorf("%s %s: status %d: %s", path, once, status, b)
-			case time.Now().After(deadline) || ctx.Err() != nil:
-				return nil, fmt.Errorf("%s %s: not settled: status %d, %w", path, once, status, err)
+			case err != nil || status == want:
+				return err == nil, err
+			case status != 503 && status != 504 && status != 429:
+				wrong = fmt.Errorf("%s %s: status %d: %s", path, once, status, b)
+				return true, nil
 			}
-			time.Sleep(5 * time.Millisecond) // a pause before the next try
-		}
+			return false, fmt.Errorf("status %d: %s", status, b)
+		})
+		return b, errors.Join(err, wrong)
 	}
 	return &appender{key: key, append: func(ctx context.Context, token string) error {
 		if session == 0 {
-			b, err := until(ctx, 201, "/v1/sessions", "", "")
+			b, err := settle(ctx, 201, "/v1/sessions", "", "")
 			if err != nil {
 				return err
 			}
@@ -96,7 +99,7 @@ func httpAppender(key string, nodes []string) *appender {
 			session = doc.Session
 		}
 		seq++
-		_, err := until(ctx, 200, "/v1/kv/"+key+"/append", fmt.Sprintf("%d:%d", session, seq), token)
+		_, err := settle(ctx, 200, "/v1/kv/"+key+"/append", fmt.Sprintf("%d:%d", session, seq), token)
 		return err
 	}}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,10 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
+// calm is for tests that rest on one leader while nothing happens to it: an election
+// timeout that no stall of a busy machine reaches. A cluster needs longer to begin with it.
+const calm = "raft: {election_ticks: 250}\n"
+
 // start makes a cluster and waits until all of it serves.
 func start(t *testing.T, o selftest.Options) *selftest.Cluster {
 	t.Helper()
@@ -152,6 +157,16 @@ func follower(t *testing.T, c *selftest.Cluster) *selftest.Node {
 	return nil
 }
 
+// others are the nodes of a cluster without some.
+func others(c *selftest.Cluster, without ...*selftest.Node) (rest []*selftest.Node) {
+	for _, n := range c.Nodes {
+		if !slices.Contains(without, n) {
+			rest = append(rest, n)
+		}
+	}
+	return rest
+}
+
 // until waits for a condition.
 func until(t *testing.T, what string, ok func() (bool, error)) {
 	t.Helper()
@@ -160,35 +175,67 @@ func until(t *testing.T, what string, ok func() (bool, error)) {
 	}
 }
 
-// do makes one request at a node, which must answer it.
-func do(t *testing.T, n *selftest.Node, args ...string) string {
+// do makes a request at a node, which must answer it. It is asked again while the
+// answer is that there is no leader just now: a busy machine elects one at any time.
+// Of a SET that may have taken effect, too, since another one changes nothing.
+func do(t *testing.T, n *selftest.Node, args ...string) (answer string) {
 	t.Helper()
-	ctx := deadline(t)
-	c, err := selftest.Dial(ctx, n.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	v, _, err := c.Do(attempt, args...)
-	if err != nil {
+	until(t, fmt.Sprintf("an answer of %s to %.60q", n.Name, args), func() (bool, error) {
+		c, err := selftest.Dial(t.Context(), n.Client)
+		if err != nil {
+			t.Fatalf("%v at %s: %v", args, n.Name, err)
+		}
+		defer c.Close()
+		v, outcome, err := c.Do(attempt, args...)
+		var reply *selftest.ErrorReply
+		switch {
+		case outcome == selftest.OK:
+			answer = v.Text()
+			return true, nil
+		case outcome == selftest.Unknown && args[0] == "SET":
+			return false, err
+		case errors.As(err, &reply) && (reply.Prefix() == "CLUSTERDOWN" || reply.Prefix() == "TRYAGAIN"):
+			return false, err
+		}
 		t.Fatalf("%v at %s: %v", args, n.Name, err)
-	}
-	return v.Text()
+		return false, nil
+	})
+	return answer
 }
 
-// promote makes a learner a voter. It is refused, and asked again, while the
-// learner hasn't told the leader that it is near the end of the log.
-func promote(t *testing.T, lead, learner *selftest.Node) {
+// changeMember asks whoever leads to ADD, PROMOTE or REMOVE a member, again until it
+// shows: leadership may go to another node at any time, the answer may be lost with it,
+// and a learner is not promoted before it is near the end of the log.
+func changeMember(t *testing.T, c *selftest.Cluster, verb string, n *selftest.Node) {
 	t.Helper()
-	until(t, learner.Name+" to be promoted", func() (bool, error) {
-		conn, err := selftest.Dial(t.Context(), lead.Client)
+	until(t, n.Name+" to be changed: "+verb, func() (bool, error) {
+		l := leader(t, c)
+		s, err := l.Status(t.Context())
+		if err != nil || changed(s, verb, n.Name) {
+			return err == nil, err
+		}
+		conn, err := selftest.Dial(t.Context(), l.Client)
 		if err != nil {
 			return false, err
 		}
 		defer conn.Close()
-		_, outcome, err := conn.Do(attempt, "RAFT", "MEMBER", "PROMOTE", learner.Name)
-		return outcome == selftest.OK, err
+		args := []string{"RAFT", "MEMBER", verb, n.Name}
+		if verb == "ADD" {
+			args = append(args, n.Peer)
+		}
+		_, _, err = conn.Do(attempt, args...)
+		return false, err
 	})
+}
+
+// changed tells whether a change of a member has been made.
+func changed(s selftest.Status, verb, name string) bool {
+	for _, m := range s.Members {
+		if m.Name == name {
+			return verb == "ADD" || verb == "PROMOTE" && !m.Learner
+		}
+	}
+	return verb == "REMOVE"
 }
 
 // torment starts clients, calls faults, waits until the cluster serves again, and

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func TestFollowerCutFromLeaderOnly(t *testing.T) {
 		}
 		until(t, "several election timeouts", func() (bool, error) {
 			s, err := cut.Status(t.Context())
-			return s.UptimeSeconds > missed.UptimeSeconds+4, err
+			return s.UptimeSeconds > missed.UptimeSeconds+6, err
 		})
 		progress(t, w)
 		l.Heal()
@@ -126,8 +127,8 @@ func TestFollowerCutFromLeaderOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("term %d before, %d after", before.Term, after.Term)
-		// A busy machine may cost an election; without pre-vote there is one a second.
-		if after.Term > before.Term+1 {
+		// A busy machine may cost elections; without pre-vote there are six at least.
+		if after.Term > before.Term+3 {
 			t.Errorf("term %d grew to %d", before.Term, after.Term)
 		}
 	})
@@ -179,21 +180,31 @@ func TestFlappingLinks(t *testing.T) {
 func TestHarnessFindsStaleReads(t *testing.T) {
 	parallel(t)
 	c, l := linked(t, selftest.Options{})
-	w := workload(c.Endpoints())
-	w.Stale, w.Clients, w.Fresh = true, 8, time.Minute // few keys, so that what is old is noticed
-	w.Start(t.Context())
-	progress(t, w)
-	l.Isolate(follower(t, c))
-	for range 8 {
+	// Whether a client meets the node that is cut off, and looks at a key that has
+	// changed, is up to chance: it gets more than one.
+	const tries = 8
+	for try := range tries {
+		w := workload(c.Endpoints())
+		w.Stale, w.Clients, w.Fresh = true, 8, time.Minute // few keys, so that what is old is noticed
+		w.Prefix, w.Seed = fmt.Sprint("try", try, "-"), uint64(try)
+		w.Start(t.Context())
 		progress(t, w)
+		l.Isolate(follower(t, c))
+		for range 8 {
+			progress(t, w)
+		}
+		l.Heal()
+		if err := c.Ready(deadline(t)); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.Stop("")
+		t.Logf("%v", res)
+		if contains(err, "not linearizable") {
+			return
+		}
+		if err != nil {
+			t.Errorf("something else was found: %v", err)
+		}
 	}
-	l.Heal()
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
-	res, err := w.Stop("")
-	t.Logf("%v", res)
-	if !contains(err, "not linearizable") {
-		t.Errorf("nothing was found: %v", err)
-	}
+	t.Errorf("nothing was found in %d tries", tries)
 }

@@ -59,11 +59,11 @@ func TestHarnessFindsNaiveRetries(t *testing.T) {
 	w.Naive = true
 	w.Start(t.Context())
 	on.Store(true)
-	until(t, "some lost replies", func() (bool, error) { return fronts.Lost() >= 60, nil })
+	until(t, "some lost replies", func() (bool, error) { return fronts.Lost() >= 200, nil })
 	on.Store(false)
 	res, err := w.Stop("")
 	t.Logf("%d replies were lost, %v", fronts.Lost(), res)
-	if !contains(err, "is there 2 times") {
+	if !contains(err, "times") { // mostly twice, and more often where several replies were lost
 		t.Errorf("nothing was found: %v", err)
 	}
 }

@@ -172,6 +172,10 @@ func (k cutter) run(t *testing.T, d *disk) (acked, lost int, refused string) {
 		if err := c.Ready(deadline(t)); err != nil {
 			t.Fatal(err)
 		}
+		before, err := n.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		broken := make(chan struct{})
 		go func() { // owns a until broken is closed; ends when the node does
 			defer close(broken)
@@ -180,7 +184,11 @@ func (k cutter) run(t *testing.T, d *disk) (acked, lost int, refused string) {
 		if k.moment != nil {
 			k.moment(n)
 		} else {
-			<-time.After(time.Duration(50+rand.IntN(150)) * time.Millisecond) // the moment of the fault
+			until(t, "something to lose", func() (bool, error) {
+				s, err := n.Status(t.Context())
+				return s.CommitIndex >= before.CommitIndex+10, err
+			})
+			<-time.After(time.Duration(rand.IntN(150)) * time.Millisecond) // the moment of the fault
 		}
 		cut(t, c, disks, n)
 		<-broken
@@ -245,7 +253,11 @@ func TestPowerCutInTheVeryFirstStart(t *testing.T) {
 		if err := n.Start(); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(time.Duration(i) * 4 * time.Millisecond) // the moment of the fault
+		if i < cuts-1 {
+			<-time.After(time.Duration(i) * 4 * time.Millisecond) // the moment of the fault
+		} else if err := c.Ready(deadline(t)); err != nil { // one comes late enough on any machine
+			t.Fatal(err)
+		}
 		cut(t, c, disks, n)
 		if _, err := os.Stat(n.Data + "/identity"); err == nil {
 			born++

@@ -109,10 +109,10 @@ func TestLostMajorityIsRecovered(t *testing.T) {
 			_, _, err := n.Get(t.Context(), "/livez")
 			return err == nil, nil
 		})
-		do(t, left, "RAFT", "MEMBER", "ADD", n.Name, n.Peer)
+		changeMember(t, c, "ADD", n)
 		ready(n)
 		caughtUp(t, n, left)
-		promote(t, left, n)
+		changeMember(t, c, "PROMOTE", n)
 		added = append(added, n)
 	}
 	// The three go on without any one of them.

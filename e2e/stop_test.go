@@ -16,7 +16,7 @@ import (
 // for a write that can't come to an end.
 func TestSecondTerminateEndsAtOnce(t *testing.T) {
 	parallel(t)
-	c := start(t, selftest.Options{YAML: "limits: {request_timeout: 10m}\nservice: {stop_timeout: 10m}\n"})
+	c := start(t, selftest.Options{YAML: calm + "limits: {request_timeout: 10m}\nservice: {stop_timeout: 10m}\n"})
 	l := leader(t, c)
 	for _, n := range c.Nodes {
 		if n != l {

@@ -99,7 +99,7 @@ func TestTraceOfAFault(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			parallel(t)
 			bin := withFaults(t)
-			c := start(t, selftest.Options{Bin: bin, YAML: "service: {watchdog_timeout: 5s}\n"})
+			c := start(t, selftest.Options{Bin: bin, YAML: calm + "service: {watchdog_timeout: 5s}\n"})
 			l, f := leader(t, c), follower(t, c)
 			conn, err := selftest.Dial(deadline(t), f.Client)
 			if err != nil {
