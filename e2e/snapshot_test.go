@@ -136,7 +136,7 @@ func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
 			victim := follower(t, c)
 			compacted(t, victim, 100)
 			victim.Kill()
-			files, err := filepath.Glob(filepath.Join(victim.Data, "snapshots", "*"))
+			files, err := filepath.Glob(filepath.Join(victim.Data, "snapshots", "*.snap")) // not what the kill cut off
 			if err != nil || len(files) == 0 {
 				t.Fatalf("no snapshot to damage: %v", err)
 			}

@@ -46,7 +46,7 @@ func TestBenchOutput(t *testing.T) {
 	good := sayAlways(t, "+OK\r\n")
 	bench := func(args ...string) (exitCode, string, string) {
 		var out, errOut bytes.Buffer
-		code := run(append([]string{"bench", "--duration", "100ms", "--warm", "0s", "-c", "2", "-d", "4"}, args...), strings.NewReader(""), &out, &errOut)
+		code := run(append([]string{"bench", "--duration", "1s", "--warm", "0s", "-c", "2", "-d", "4"}, args...), strings.NewReader(""), &out, &errOut)
 		return code, out.String(), errOut.String()
 	}
 	code, out, _ := bench("--endpoints", good, "-o", "json")

@@ -254,7 +254,7 @@ func TestDumpAndLoad(t *testing.T) {
 		}
 	}
 	with("", addr, "put", "k/"+string(every[1:]), "v")
-	with("", addr, "put", "k/short", "v", "--ttl", "1h")
+	with("", addr, "put", "k/short", "v", "--ttl", "100h")
 	with("", addr, "put", "other", "v")
 	file := filepath.Join(t.TempDir(), "d")
 	code, _, errOut := with("", addr, "dump", file, "--prefix", "k/")
@@ -272,7 +272,7 @@ func TestDumpAndLoad(t *testing.T) {
 	if _, after, _ := with("", other, "scan", "--values", "-o", "json"); after != before || len(after) < 70*100 {
 		t.Errorf("%d bytes came back as %d", len(before), len(after))
 	}
-	if _, out, _ := with("", other, "ttl", "k/short"); !strings.HasPrefix(out, "59m") {
+	if _, out, _ := with("", other, "ttl", "k/short"); !strings.HasPrefix(out, "99h") {
 		t.Errorf("it lives %q", out)
 	}
 	if code, _, errOut := with(`{"key":"gone","value":"x","expires":1}`, other, "load"); code != exitOK {

@@ -143,9 +143,9 @@ func Run(ctx context.Context, c Config, tell func(elapsed time.Duration, ok, err
 	defer cancel()
 	clients := make([]*client, c.Clients)
 	var all sync.WaitGroup
+	value := randomBytes(c.Seed, c.Value+valueSpread)
 	from := time.Now().Add(c.Warm)
 	to := from.Add(c.Duration)
-	value := randomBytes(c.Seed, c.Value+valueSpread)
 	for i := range clients {
 		k := &client{
 			cfg: &c, endpoint: c.Endpoints[i%len(c.Endpoints)], values: value,
