@@ -1,11 +1,25 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/raftkv/raftkv/selftest"
 )
+
+// leads hands leadership over until a node has it.
+func leads(t *testing.T, c *selftest.Cluster, n *selftest.Node) {
+	t.Helper()
+	until(t, n.Name+" to lead", func() (bool, error) {
+		l := leader(t, c)
+		if l == n {
+			return true, nil
+		}
+		_, text := write(t, l, "RAFT", "TRANSFER", n.Name)
+		return false, errors.New(text)
+	})
+}
 
 // UP-01, UP-03, UP-04: the nodes are replaced one by one by a binary that knows a
 // newer level, while clients work. The level is raised when the last one is there,
@@ -49,6 +63,16 @@ func TestRollingUpgrade(t *testing.T) {
 			}
 			progress(t, w)
 			if i < len(c.Nodes)-1 {
+				// Were it up to the newer binaries, one that leads would raise it now.
+				leads(t, c, n)
+				s, err := n.Status(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				until(t, "some looks at the levels", func() (bool, error) {
+					now, err := n.Status(t.Context())
+					return now.UptimeSeconds > s.UptimeSeconds+1, err
+				})
 				levels(1)
 			}
 		}
