@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/raftkv/raftkv/internal/linear"
@@ -36,6 +35,7 @@ type client struct {
 	pending []*op // writes of the session that are not settled, in order of their numbers
 	refused int   // answers in a row that were none
 	done    int   // requests that were answered with a result
+	seen    *look // what it was told of some keys, and has not acted on
 }
 
 // wire is one connection of a client. Replies over an earlier one are nobody's any more.
@@ -56,9 +56,14 @@ type op struct {
 	c          *client
 	n          int
 	kind       node.Kind
-	verb       string // get set append del ttl open
+	op         statemachine.Op
+	verb       string // for the trace
 	key, value string
+	token      string // of an append to a key whose tokens are counted
 	cmd        []byte
+	history    linear.Op                                         // what it does to a key that is checked; no verb: nothing
+	tell       func(x *linear.Op, res *statemachine.Result) bool // puts the result into the history; false: it is no part of it
+	looks      *look                                             // what the answer of this read tells of keys
 	session    int64
 	seq        uint64
 
@@ -71,6 +76,24 @@ type op struct {
 	answered bool // this attempt
 	maybe    bool // an attempt may have taken effect and was not answered
 	orphan   bool // its session is gone: this attempt is the last one
+}
+
+// what counts an answer: the operation, whether it stood in a session, and whether it did nothing.
+func (o *op) what(res *statemachine.Result) string {
+	s := o.op.String()
+	if o.kind == node.StaleRead {
+		s = "stale " + s
+	}
+	if o.seq > 0 {
+		s = "once " + s
+	}
+	switch {
+	case res.Kind == statemachine.ResultError:
+		s += " refused"
+	case o.kind == node.Write && res.Kind == statemachine.ResultNil:
+		s += " in vain"
+	}
+	return s
 }
 
 func (o *op) String() string {
@@ -116,10 +139,7 @@ func (c *client) act() {
 func (c *client) idle() bool { return len(c.open) == 0 && len(c.pending) == 0 }
 
 func (c *client) connect() {
-	h := c.w.some(func(h *host) bool {
-		// Once all is well, clients know where to go.
-		return h.up && !h.paused && !h.left && (!c.w.calm || slices.Contains(c.w.truth.voters, h.id))
-	})
+	h := c.w.some(func(h *host) bool { return !h.paused && c.w.settledAt(h) })
 	if h == nil {
 		return
 	}
@@ -128,6 +148,11 @@ func (c *client) connect() {
 	c.stale = !c.sessions && c.w.chance(4) && !c.w.calm
 	c.shown, c.placed, c.slot, c.refused = 0, nil, 0, 0
 	c.room = 1 + c.w.rand.IntN(c.w.plan.pipeline)
+}
+
+// settledAt tells whether users may be at a host. Once all is well they know where to go.
+func (w *world) settledAt(h *host) bool {
+	return h.up && !h.left && (!w.calm || slices.Contains(w.truth.voters, h.id))
 }
 
 // leave closes the connection: what is open is unknown.
@@ -224,34 +249,15 @@ func (c *client) next() *op {
 		if len(c.open) > 0 || len(c.pending) > 0 {
 			return nil
 		}
-		o.verb = "open"
+		o.verb, o.op = "open", statemachine.OpSessionOpen
 		o.cmd = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpSessionOpen})
 		c.pending = append(c.pending, o)
 		return o
 	}
-	token := fmt.Sprintf("<%d>", w.unique)
-	arg := func(s string) []byte { return []byte(s) }
-	var cmd statemachine.Command
-	switch n := w.rand.IntN(10); {
-	case n < 4:
-		o.verb, o.key, o.kind = "get", c.key(pick(w, "reg", "tok")), node.Read
-		if c.stale {
-			o.kind = node.StaleRead
-		}
-		o.cmd = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpGet, Args: [][]byte{arg(o.key)}})
-		return o
-	case n < 7:
-		o.verb, o.key, o.value = "append", c.key("tok"), token
-		cmd = statemachine.Command{Op: statemachine.OpAppend, Args: [][]byte{arg(o.key), arg(o.value)}}
-	case n < 9 || c.sessions:
-		o.verb, o.key, o.value = "set", c.key("reg"), token+strings.Repeat("x", w.rand.IntN(w.plan.valueBytes+1))
-		cmd = statemachine.Command{Op: statemachine.OpSet, Args: [][]byte{arg(o.key), arg(o.value)}}
-	default:
-		o.verb, o.key, o.value = "ttl", fmt.Sprintf("tmp-%d", w.rand.IntN(50)), token
-		cmd = statemachine.Command{Op: statemachine.OpSet, Flags: statemachine.FlagIn, Num: 1 + w.rand.Int64N(2000), Args: [][]byte{arg(o.key), arg(o.value)}}
-	}
+	cmd := c.request(o)
+	o.op = cmd.Op
 	o.cmd = statemachine.AppendCommand(nil, cmd)
-	if c.sessions {
+	if c.sessions && o.kind == node.Write {
 		c.seq++
 		o.session, o.seq = c.session, c.seq
 		o.cmd = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpOnce, Num: o.session, Seq: o.seq, Args: [][]byte{o.cmd}})
@@ -321,18 +327,19 @@ func (c *client) answered(o *op, p *node.Reply) {
 	c.done++
 	c.refused = 0
 	c.shown = max(c.shown, p.Index)
-	if o.kind != node.Write {
-		if o.kind == node.Read {
-			res, _ := statemachine.DecodeResult(p.Result)
-			w.record(linear.Op{Client: c.n, Verb: "get", Key: o.key, Seen: string(res.Bytes), Call: int64(o.call), Return: int64(w.now)})
-		}
-		return
-	}
-	w.count.Writes++
 	res, err := statemachine.DecodeResult(p.Result)
 	if err != nil {
 		w.rules.broken("results", "%v: %v", o, err)
 	}
+	w.count.Answers[o.what(&res)]++
+	if o.kind != node.Write {
+		c.learn(o, &res)
+		if o.kind == node.Read {
+			w.record(o, &res)
+		}
+		return
+	}
+	w.count.Writes++
 	switch {
 	case o.verb == "open":
 		c.pending = nil
@@ -341,14 +348,12 @@ func (c *client) answered(o *op, p *node.Reply) {
 	case o.seq > 0 && res.Kind == statemachine.ResultError && sessionError(res.Bytes):
 		c.sessionSays(o, res.Bytes)
 		return
-	case res.Kind == statemachine.ResultError:
-		w.rules.broken("results", "%v: %s", o, res.Bytes)
 	}
 	c.settle(o)
-	if o.verb == "append" {
-		w.truth.acked[o.value] = o.key
+	if o.token != "" {
+		w.truth.acked[o.token] = o.key
 	}
-	w.recordWrite(o, int(res.Int), false)
+	w.record(o, &res)
 }
 
 // settle takes a write of the session off the list.
@@ -364,10 +369,10 @@ func (c *client) sessionSays(o *op, text []byte) {
 		// Nothing ran; an earlier one did not arrive. All are sent again.
 	case bytes.HasPrefix(text, []byte(statemachine.PrefixSeqOld)):
 		c.settle(o) // it ran, the result is forgotten
-		if o.verb == "append" {
-			w.truth.acked[o.value] = o.key
+		if o.token != "" {
+			w.truth.acked[o.token] = o.key
 		}
-		w.recordWrite(o, 0, true)
+		w.record(o, nil)
 	default:
 		// The session is gone. This attempt did nothing; earlier ones may have.
 		c.settle(o)
@@ -396,7 +401,7 @@ func (c *client) endSession(session int64) {
 func (c *client) giveUp(o *op) {
 	if o.maybe {
 		c.w.count.Unknown++
-		c.w.recordWrite(o, 0, true)
+		c.w.record(o, nil)
 	}
 }
 
@@ -414,18 +419,22 @@ func (c *client) unknown(o *op) {
 	}
 }
 
-// recordWrite notes a write for the check of linearizability.
-func (w *world) recordWrite(o *op, length int, unknown bool) {
-	if o.verb != "set" && o.verb != "append" && o.verb != "del" {
+// record notes what a request did to the keys that are checked for
+// linearizability. res is nil if nobody knows.
+func (w *world) record(o *op, res *statemachine.Result) {
+	x := o.history
+	switch {
+	case x.Verb == "":
+		return
+	case res == nil:
+		w.keys.unknown++
+		x.Unknown = true
+	case !o.tell(&x, res):
 		return
 	}
-	if unknown {
-		w.keys.unknown++
-	}
-	w.record(linear.Op{Client: o.c.n, Verb: o.verb, Key: o.key, Value: o.value, Call: int64(o.call), Return: int64(w.now), Unknown: unknown, Length: length})
+	x.Client, x.Call, x.Return = o.c.n, int64(o.call), int64(w.now)
+	w.history.ops = append(w.history.ops, x)
 }
-
-func (w *world) record(o linear.Op) { w.history.ops = append(w.history.ops, o) }
 
 // place remembers where the newest requests of the connection took effect.
 func (c *client) place(p placed) {

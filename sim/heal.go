@@ -35,6 +35,9 @@ func (w *world) birth() {
 	for n := range w.plan.clients {
 		w.newClient(n)
 	}
+	for n := range 2 {
+		w.newWatcher(n)
+	}
 	w.after(w.upTo(500*milli), w.nemesis)
 }
 
@@ -111,6 +114,14 @@ func (w *world) demandProgress() {
 			return ""
 		},
 		w.unsettled,
+		func() string {
+			for _, x := range w.watchers {
+				if x.behind() {
+					return fmt.Sprintf("watcher %d has seen all up to %v", x.n, x.after)
+				}
+			}
+			return ""
+		},
 	} {
 		for why = phase(); why != ""; why = phase() {
 			if w.now >= end {
@@ -153,6 +164,10 @@ func (w *world) checkEnd() {
 		}
 	}
 	w.rules.atEnd()
+	w.count.Answers["verify"] = w.truth.compared
+	if l.loop.Replica().Status().AgreedIndex > 0 {
+		w.count.Answers["verify agreed"]++ // a majority told the last leader so
+	}
 	for _, h := range w.hosts {
 		if h.up {
 			hash := h.machine.Hash()

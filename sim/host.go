@@ -9,6 +9,7 @@ import (
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raftlog"
+	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/snapshot"
 	"github.com/raftkv/raftkv/statemachine"
 )
@@ -40,6 +41,7 @@ type host struct {
 	loop    *node.Loop
 	applier *node.Applier
 	machine *statemachine.Machine
+	feed    *feed.Hub
 	snaps   *snapshot.Dir
 	metrics *node.Metrics
 	members raft.Configuration // as SetMembers told
@@ -61,7 +63,10 @@ type host struct {
 	fetch   *fetching
 	clock   clock
 	ends    []*end // of links, by host
-	view    view
+
+	changedAt raft.Index // the entry that changes are of
+	changes   []uint64   // sums of what the machine told of it
+	view      view
 }
 
 // newHost makes a machine with an empty disk.
@@ -139,6 +144,14 @@ func (h *host) load() error {
 		w.say("%v snapshots: %v", h.id, f)
 	}
 	h.machine = statemachine.New(w.plan.limits())
+	h.feed = feed.New(w.plan.feed, 0)
+	h.changedAt = 0
+	h.machine.Observe(func(c statemachine.Change) {
+		if c.Kind != statemachine.ChangeRestore {
+			h.observed(c.Index, sumChange(&c))
+		}
+		h.feed.Observe(c)
+	})
 	h.loop, h.applier, err = node.Assemble(h.nodeConfig(), durable, &spy{Machine: h.machine, h: h}, h, h, h.metrics, h.snaps.Open)
 	return err
 }

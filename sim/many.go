@@ -102,5 +102,9 @@ func (c *Counts) Report(took time.Duration) string {
 	for _, k := range slices.Sorted(maps.Keys(c.Checks)) {
 		fmt.Fprintf(&b, " %s=%d,", k, c.Checks[k])
 	}
+	b.WriteString("\nanswers:")
+	for _, k := range slices.Sorted(maps.Keys(c.Answers)) {
+		fmt.Fprintf(&b, " %s=%d,", k, c.Answers[k])
+	}
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/node"
+	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -38,6 +39,10 @@ type plan struct {
 	think          time.Duration
 	pipeline       int
 	valueBytes     int
+	feed           feed.Config   // of each node
+	watch          time.Duration // between two looks of a watcher
+	exotic         int           // percent of requests that are more than GET, SET and APPEND
+	verifyTicks    int           // between two comparisons of states; 0: none
 	requestTicks   int
 	sessionResults int64
 	sessions       int64
@@ -96,6 +101,10 @@ func (w *world) draw() plan {
 		think:          pick(w, 2*milli, 20*milli, 60*milli),
 		pipeline:       pick(w, 1, 3, 8),
 		valueBytes:     pick(w, 0, 20, 300),
+		feed:           feed.Config{Events: pick(w, 16, 256, 4096), Bytes: pick[int64](w, 5_000, 1<<20), Lag: pick(w, 0, 8)},
+		watch:          pick(w, 5*milli, 50*milli, 500*milli),
+		exotic:         pick(w, 0, 15, 30, 60),
+		verifyTicks:    pick(w, 0, 20, 100),
 		requestTicks:   pick(w, 50, 200, 500),
 		sessionResults: pick[int64](w, 4, 64, 1024),
 		sessions:       pick[int64](w, 2, 10_000, 10_000),
@@ -190,6 +199,7 @@ func (h *host) nodeConfig() node.Config {
 	c.MaxJobs = 1 + w.rand.IntN(3)
 	c.MaxForwards = pick(w, 1, 3, 1024)
 	c.Frees, c.Check = statemachine.Frees, statemachine.Check
+	c.Verify, c.VerifyTicks = statemachine.AppendCommand(nil, statemachine.Command{Op: statemachine.OpVerify}), p.verifyTicks
 	c.Committed = h.onCommitted
 	r := &c.Raft
 	w.boots++ // they ascend

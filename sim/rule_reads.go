@@ -8,7 +8,7 @@ import (
 // readsNeverGoBack: a linearizable read sees everything that any client had
 // been shown before it was asked, a write comes after it (thesis 6.4, raft paper
 // 8); a read of a node's own state sees at least what its connection was shown.
-// What a read answers is what the log makes of the key at the read's index.
+// What a read answers is what the log makes of the keys at the read's index.
 func readsNeverGoBack(w *world) *rule {
 	r := &rule{name: "reads never go back", source: "thesis 6.4; raft paper 8"}
 	r.replied = func(o *op, p *node.Reply) {
@@ -31,13 +31,13 @@ func readsNeverGoBack(w *world) *rule {
 				r.broken(w, "%v read at %d, its connection had been shown %d", o, p.Index, o.shown)
 			}
 		}
-		if o.verb == "get" {
-			res, err := statemachine.DecodeResult(p.Result)
-			if err != nil {
+		if o.kind != node.Write {
+			var c statemachine.Command
+			if err := c.Decode(o.cmd); err != nil {
 				r.broken(w, "%v: %v", o, err)
 			}
-			if want := w.truth.value(o.key, p.Index); string(res.Bytes) != want {
-				r.broken(w, "%v answers %q at %d, the log says %q", o, res.Bytes, p.Index, want)
+			if wrong := w.truth.model.judge(w.truth.moment(p.Index), &c, p.Result); wrong != "" {
+				r.broken(w, "%v at %d: %s", o, p.Index, wrong)
 			}
 		}
 		if o.kind != node.StaleRead {

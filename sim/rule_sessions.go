@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/statemachine"
@@ -33,8 +34,8 @@ func sessionsOnce(w *world) *rule {
 	}
 	r.end = func() {
 		counts := map[string]int{}
-		for key, vs := range w.truth.values {
-			if key[:3] == "tok" {
+		for key, vs := range w.truth.model.keys {
+			if strings.HasPrefix(key, "tok-") {
 				for token, n := range tokens(vs[len(vs)-1].value) {
 					counts[token] += n
 				}
@@ -50,7 +51,6 @@ func sessionsOnce(w *world) *rule {
 				r.broken(w, "token %s is there %d times", token, n)
 			}
 		}
-		w.truth.tokens = len(counts)
 	}
 	return r
 }

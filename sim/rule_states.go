@@ -1,14 +1,18 @@
 package sim
 
 import (
+	"errors"
+
 	"github.com/zeebo/xxh3"
 
+	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
 )
 
 // equalStates: at one index all machines have the same state and gave the same
 // results, whether they applied the log or restored a snapshot (raft paper 2,
-// "state machines are deterministic").
+// "state machines are deterministic"), and no node that compares its state with
+// the others' (ARCHITECTURE, Comparing states) finds a difference.
 func equalStates(w *world) *rule {
 	r := &rule{name: "equal state hash at equal index", source: "raft paper 2 and 7"}
 	r.applied = func(h *host, f *fact, e *raft.Entry, result []byte) {
@@ -17,6 +21,19 @@ func equalStates(w *world) *rule {
 		}
 		if xxh3.Hash(result) != f.result {
 			r.broken(w, "node %v answers %q to %v, another node something else", h.id, result, e.EntryID)
+		}
+	}
+	r.replied = func(o *op, p *node.Reply) {
+		if o.kind == node.Write && p.Outcome == node.Applied && xxh3.Hash(p.Result) != w.truth.at(p.Index).result {
+			r.broken(w, "%v is answered %q, which is not the result of entry %d", o, p.Result, p.Index)
+		}
+	}
+	r.step = func(h *host) {
+		if h.metrics.Diverged.Load() > 0 {
+			r.broken(w, "node %v was told of another state than its own", h.id)
+		}
+		if d, ok := errors.AsType[*node.DivergedError](h.fatal); ok {
+			r.broken(w, "node %v: %v", h.id, d)
 		}
 	}
 	same := func(h *host, meta raft.SnapshotMeta) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/feed"
 	"github.com/raftkv/raftkv/statemachine"
 )
 
@@ -31,7 +32,8 @@ type rule struct {
 	counted   func(h *host, top *fact, voters []raft.NodeID) // a leader committed up to top by counting; voters is nil if it has stepped down since
 	applied   func(*host, *fact, *raft.Entry, []byte)
 	replied   func(*op, *node.Reply)
-	end       func() // when everything was healed and has come to rest
+	watched   func(*watcher, *feed.Event) // a subscriber is shown a change
+	end       func()                      // when everything was healed and has come to rest
 
 	checks int
 }
@@ -50,6 +52,7 @@ func newRules(w *world) *rules {
 		electionSafety, leaderAppendOnly, logMatching, leaderCompleteness, stateMachineSafety,
 		committedStays, promisesOnDisk, promisesBeforeDisk, acknowledgedIsDurable, ownTermByCounting, oneChangeAtATime,
 		readsNeverGoBack, sessionsOnce, logCoversAll, equalStates, refusedStaysRefused, timeNeverGoesBack, orderOfConnections, noDisruption,
+		everyChange,
 	} {
 		r.all = append(r.all, make(w))
 	}
@@ -324,6 +327,15 @@ func (r *rules) replied(o *op, p *node.Reply) {
 		if k.replied != nil {
 			k.checks++
 			k.replied(o, p)
+		}
+	}
+}
+
+func (r *rules) watched(x *watcher, e *feed.Event) {
+	for _, k := range r.all {
+		if k.watched != nil {
+			k.checks++
+			k.watched(x, e)
 		}
 	}
 }

@@ -49,6 +49,7 @@ type Counts struct {
 	History   int // operations that porcupine checked
 	Faults    map[string]int
 	Checks    map[string]int // of each rule
+	Answers   map[string]int // requests that were answered with a result, by their kind
 }
 
 // Add sums up.
@@ -65,13 +66,16 @@ func (c *Counts) Add(o Counts) {
 	c.Terms += o.Terms
 	c.History += o.History
 	if c.Faults == nil {
-		c.Faults, c.Checks = map[string]int{}, map[string]int{}
+		c.Faults, c.Checks, c.Answers = map[string]int{}, map[string]int{}, map[string]int{}
 	}
 	for k, n := range o.Faults {
 		c.Faults[k] += n
 	}
 	for k, n := range o.Checks {
 		c.Checks[k] += n
+	}
+	for k, n := range o.Answers {
+		c.Answers[k] += n
 	}
 }
 
@@ -108,7 +112,7 @@ func Run(opt Options) (res Result) {
 		hash: 0xcbf29ce484222325,
 		log:  slog.New(slog.DiscardHandler),
 	}
-	w.count = Counts{Seeds: 1, Faults: map[string]int{}, Checks: map[string]int{}}
+	w.count = Counts{Seeds: 1, Faults: map[string]int{}, Checks: map[string]int{}, Answers: map[string]int{}}
 	w.rules = newRules(w)
 	defer func() {
 		if p := recover(); p != nil {

@@ -43,6 +43,11 @@ func TestReplicas(t *testing.T) {
 			t.Errorf("rule %q was never asked", r.name)
 		}
 	}
+	for _, kind := range kinds {
+		if sum.Answers[kind] == 0 {
+			t.Errorf("no request was answered that is a %q", kind)
+		}
+	}
 	if seeds < enough {
 		return
 	}
@@ -55,6 +60,16 @@ func TestReplicas(t *testing.T) {
 
 // besides are what comes of faults, and kinds that have no name of their own.
 var besides = []string{"unsent-packet", "lost-write", "unheard-write", "disk-error", "power-in-file", "install", "snapshot"}
+
+// kinds are requests that must have come up, as op.what calls them.
+var kinds = []string{
+	"get", "stale get", "set", "set in vain", "append", "del", "delifeq", "delv", "getdel", "getv", "setv", "setv in vain",
+	"incrby", "mget", "mset", "msetnx", "exists", "strlen", "scan", "dbsize", "rename", "copy",
+	"setbit", "getbit", "bitcount", "expire", "persist", "pttl", "pexpiretime",
+	"exec", "exec in vain", "stale exec", "once exec", "once exec in vain", "once append", "once setv", "session-open",
+	"publish", "user-set", "user-set in vain", "user-del", "users", "verify", "verify agreed",
+	"feed event", "feed gap", "feed cut off",
+}
 
 // Fresh seeds at each commit: those that always run find what they found.
 func TestFreshSeeds(t *testing.T) {

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"sort"
-
 	"github.com/zeebo/xxh3"
 
 	"github.com/raftkv/raftkv/raft"
@@ -16,12 +14,13 @@ type truth struct {
 	voters []raft.NodeID
 	terms  int // that had a leader
 	floor  raft.Index
-	values map[string][]version
+	model  model
 	tries  map[string]*tally
 	ran    map[ticket]string // result of each session write
 	last   map[int64]uint64  // newest number of each session
 	acked  map[string]string // token: key
-	tokens int
+
+	compared int // entries at which states were compared
 }
 
 // fact is one committed entry.
@@ -33,12 +32,8 @@ type fact struct {
 	hash    [16]byte // of the state behind it
 	result  uint64   // sum
 	applied bool     // hash and result count
-}
-
-// version is the value of a key from an index on.
-type version struct {
-	index raft.Index
-	value string
+	changes []uint64 // sums of what observers are told, in order
+	told    bool     // changes count
 }
 
 // tally counts the attempts of one command. A command is told from all others
@@ -53,7 +48,7 @@ type ticket struct {
 
 func newTruth() truth {
 	return truth{
-		values: map[string][]version{}, tries: map[string]*tally{}, ran: map[ticket]string{},
+		model: newModel(), tries: map[string]*tally{}, ran: map[ticket]string{},
 		last: map[int64]uint64{}, acked: map[string]string{},
 	}
 }
@@ -68,14 +63,13 @@ func (t *truth) at(i raft.Index) *fact {
 
 func (t *truth) committed() raft.Index { return raft.Index(len(t.log)) }
 
-// value is what a key holds at an index.
-func (t *truth) value(key string, at raft.Index) string {
-	vs := t.values[key]
-	n := sort.Search(len(vs), func(n int) bool { return vs[n].index > at })
-	if n == 0 {
-		return ""
+// moment is a committed entry and its log time.
+func (t *truth) moment(i raft.Index) moment {
+	m := moment{index: i}
+	if f := t.at(i); f != nil {
+		m.now = f.time
 	}
-	return vs[n-1].value
+	return m
 }
 
 // run is what the first application of an entry does to the observer's own,
@@ -88,8 +82,22 @@ func (t *truth) run(e *raft.Entry, result []byte) string {
 		k.applied++
 	}
 	var c statemachine.Command
-	if c.Decode(e.Data) != nil || c.Op != statemachine.OpOnce {
-		return t.write(e.Index, &c, result)
+	if err := c.Decode(e.Data); err != nil {
+		return err.Error()
+	}
+	switch c.Op {
+	case statemachine.OpOnce:
+	case statemachine.OpSessionOpen:
+		return "" // its number is not the observer's
+	case statemachine.OpVerify:
+		t.compared++
+		res, err := statemachine.DecodeResult(result)
+		if hash := t.at(e.Index).hash; err != nil || string(res.Bytes) != string(hash[:]) {
+			return "not the hash of the state behind it"
+		}
+		return ""
+	default:
+		return t.model.judge(t.moment(e.Index), &c, result)
 	}
 	k := ticket{c.Num, c.Seq}
 	res, err := statemachine.DecodeResult(result)
@@ -112,42 +120,7 @@ func (t *truth) run(e *raft.Entry, result []byte) string {
 	if err := inner.Decode(c.Args[0]); err != nil {
 		return err.Error()
 	}
-	return t.write(e.Index, &inner, result)
-}
-
-func (t *truth) write(i raft.Index, c *statemachine.Command, result []byte) string {
-	if len(c.Args) == 0 || !checked(c.Args[0]) {
-		return ""
-	}
-	res, err := statemachine.DecodeResult(result)
-	if err != nil {
-		return err.Error()
-	}
-	key := string(c.Args[0])
-	old := t.value(key, i)
-	next := ""
-	switch c.Op {
-	case statemachine.OpSet:
-		next = string(c.Args[1])
-	case statemachine.OpAppend:
-		next = old + string(c.Args[1])
-		if res.Kind != statemachine.ResultInt || int(res.Int) != len(next) {
-			return "append answers another length"
-		}
-	case statemachine.OpDel:
-	default:
-		return ""
-	}
-	if res.Kind == statemachine.ResultError {
-		return "a write was refused: " + string(res.Bytes)
-	}
-	t.values[key] = append(t.values[key], version{i, next})
-	return ""
-}
-
-// checked tells whether a key is one whose values the observer follows.
-func checked(key []byte) bool {
-	return len(key) > 3 && (string(key[:3]) == "reg" || string(key[:3]) == "tok")
+	return t.model.judge(t.moment(e.Index), &inner, result)
 }
 
 // sumEntry is a hash of all of an entry.

@@ -17,12 +17,13 @@ type world struct {
 	now   time.Duration // since the start of the run
 	queue queue
 
-	hosts   []*host // in the order of their making
-	clients []*client
-	rules   *rules
-	truth   truth
-	history history
-	keys    generation
+	hosts    []*host // in the order of their making
+	clients  []*client
+	watchers []*watcher
+	rules    *rules
+	truth    truth
+	history  history
+	keys     generation
 
 	calm     bool // phase two: no faults any more
 	ambush   bool // killInstalling waits for somebody who fetches

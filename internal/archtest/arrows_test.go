@@ -79,7 +79,7 @@ var arrows = map[string][]string{
 	"server/feed":             {"statemachine", "raft"},
 	"server/httpapi":          {"internal/prefix", "server/access", "server/feed", "node", "statemachine", "raft"},
 	"server/httpapi/apitest":  {"server/httpapi", "server/feed", "server/resp", "server/resp/resptest", "node"},
-	"sim":                     {"internal/linear", "node", "raft", "raftlog", "snapshot", "statemachine"},
+	"sim":                     {"internal/linear", "node", "raft", "raftlog", "server/feed", "snapshot", "statemachine"},
 	"sim/cores":               {"raft", "raft/rafttest"},
 	"selftest":                {"internal/linear", "resp", "internal/tcpproxy"},
 	"internal/tcpproxy":       {},

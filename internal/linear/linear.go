@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -15,15 +16,20 @@ import (
 // Op is one operation as its client saw it. Times only have to be of one clock.
 type Op struct {
 	Client       int
-	Verb         string // get, set, append or del
-	Key, Value   string
+	Verb         string // get, set, append, del, incr, swap or cas
+	Key, Value   string // the value that is written; of incr what is added, in decimal
 	Call, Return int64
+
+	// Before is what cas asks for: it writes Value if the key holds that, and
+	// nothing else. Empty: if the key is missing.
+	Before string
 
 	// Unknown: it may have taken effect at any time after Call, or never. Nothing
 	// below counts then, nor does Return.
 	Unknown bool
-	Seen    string // of get: the value, empty if the key is missing
-	Length  int    // of append
+	Seen    string // of get and swap: the value there was, empty if the key was missing
+	Length  int    // of append: of the value then; of incr: the number then
+	Ran     bool   // of cas: it says that it has written
 }
 
 // Errors of Check.
@@ -109,6 +115,18 @@ func model() porcupine.Model {
 				return true, ""
 			case "append":
 				return o.Unknown || o.Length == len(s)+len(o.Value), s + o.Value
+			case "incr":
+				was, _ := strconv.Atoi(s) // a missing one is 0
+				by, _ := strconv.Atoi(o.Value)
+				return o.Unknown || o.Length == was+by, strconv.Itoa(was + by)
+			case "swap":
+				return o.Unknown || o.Seen == s, o.Value
+			case "cas":
+				ran := s == o.Before
+				if ran {
+					s = o.Value
+				}
+				return o.Unknown || o.Ran == ran, s
 			default:
 				return o.Unknown || o.Seen == s, s
 			}
@@ -120,8 +138,12 @@ func model() porcupine.Model {
 				return fmt.Sprintf("%s %s %s -> unknown", o.Verb, o.Key, o.Value)
 			case o.Verb == "get":
 				return fmt.Sprintf("get %s -> %q", o.Key, o.Seen)
-			case o.Verb == "append":
-				return fmt.Sprintf("append %s %s -> %d", o.Key, o.Value, o.Length)
+			case o.Verb == "append", o.Verb == "incr":
+				return fmt.Sprintf("%s %s %s -> %d", o.Verb, o.Key, o.Value, o.Length)
+			case o.Verb == "swap":
+				return fmt.Sprintf("swap %s %s -> %q", o.Key, o.Value, o.Seen)
+			case o.Verb == "cas":
+				return fmt.Sprintf("cas %s from %q to %s -> %v", o.Key, o.Before, o.Value, o.Ran)
 			}
 			return fmt.Sprintf("%s %s %s", o.Verb, o.Key, o.Value)
 		},

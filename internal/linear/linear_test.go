@@ -15,6 +15,14 @@ func TestCheck(t *testing.T) {
 		return Op{Client: 2, Verb: "get", Key: "k", Seen: seen, Call: call, Return: call + 1}
 	}
 	unknown := Op{Client: 3, Verb: "append", Key: "k", Value: "b", Call: 3, Unknown: true}
+	incr := func(call int64, now int) Op {
+		return Op{Client: 4, Verb: "incr", Key: "k", Value: "2", Length: now, Call: call, Return: call + 1}
+	}
+	cas := func(call int64, before string, ran bool) Op {
+		return Op{Client: 5, Verb: "cas", Key: "k", Before: before, Value: "c", Ran: ran, Call: call, Return: call + 1}
+	}
+	swap := Op{Client: 6, Verb: "swap", Key: "k", Value: "", Seen: "a", Call: 3, Return: 4}
+	lostCas := Op{Client: 7, Verb: "cas", Key: "k", Before: "a", Value: "c", Call: 3, Unknown: true}
 	for _, tc := range []struct {
 		name string
 		ops  []Op
@@ -28,6 +36,16 @@ func TestCheck(t *testing.T) {
 		{"unknown came and went", []Op{set, unknown, get(10, "ab"), get(20, "a")}, ErrViolated},
 		{"append of another length", []Op{set, {Verb: "append", Key: "k", Value: "b", Length: 1, Call: 3, Return: 4}}, ErrViolated},
 		{"deleted", []Op{set, {Verb: "del", Key: "k", Call: 3, Return: 4}, get(5, "")}, nil},
+		{"counted", []Op{incr(1, 2), incr(3, 4), get(5, "4")}, nil},
+		{"counted twice", []Op{incr(1, 2), incr(3, 6)}, ErrViolated},
+		{"changed as it was", []Op{set, cas(3, "a", true), get(5, "c"), cas(7, "a", false)}, nil},
+		{"changed as it was not", []Op{set, cas(3, "b", true)}, ErrViolated},
+		{"not changed as it was", []Op{set, cas(3, "a", false)}, ErrViolated},
+		{"made as it was missing", []Op{cas(1, "", true), get(3, "c")}, nil},
+		{"unknown change", []Op{set, lostCas, get(5, "c")}, nil},
+		{"unknown change of something else", []Op{set, {Verb: "set", Key: "k", Value: "z", Call: 3, Return: 4}, {Verb: "cas", Key: "k", Before: "a", Value: "c", Call: 5, Unknown: true}, get(6, "c")}, ErrViolated},
+		{"taken", []Op{set, swap, get(5, "")}, nil},
+		{"taken twice", []Op{set, swap, {Client: 8, Verb: "swap", Key: "k", Seen: "a", Call: 5, Return: 6}}, ErrViolated},
 		{"nothing", nil, ErrNothing},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -41,6 +41,12 @@ var simMutants = []mutant{
 	{"a read does not wait for its connection's writes", "order of a connection", "node/reads.go", []edit{
 		{"		index = max(index, l.last.Index) // its own", "		index = max(index, 0) // its own"},
 	}, []string{"sim TestReplicas"}},
+	{"a block runs though a condition is not met", "a block runs if nobody changed what it watches", "statemachine/block.go", []edit{
+		{"!m.st.holds(c.Args[2*i], t)", "!m.st.holds(c.Args[2*i], t) && i > 0"},
+	}, []string{"sim TestReplicas"}},
+	{"a feed forgets that it jumped over changes", "a subscriber sees every change, or is told of the gap", "server/feed/hub.go", []edit{
+		{"		h.last = End(c.Index)\n		h.floor.Store(uint64(c.Index))\n", "		h.last = End(c.Index)\n"},
+	}, []string{"sim TestReplicas"}},
 	// What the simulator found, each by its named test.
 	{"a lost read goes before the writes before it", "writes and reads of one connection take effect in their order", "node/conn.go", []edit{
 		{"l.waiting.at(i+1).place < o.place", "false"},
