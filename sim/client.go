@@ -140,9 +140,13 @@ func (c *client) idle() bool { return len(c.open) == 0 && len(c.pending) == 0 }
 
 func (c *client) connect() {
 	h := c.w.some(func(h *host) bool { return !h.paused && c.w.settledAt(h) })
-	if h == nil {
-		return
+	if h != nil {
+		c.join(h)
 	}
+}
+
+// join connects to a host.
+func (c *client) join(h *host) {
 	c.h, c.wire = h, &wire{c: c}
 	c.wire.conn = node.NewConn(c.wire)
 	c.stale = !c.sessions && c.w.chance(4) && !c.w.calm
@@ -196,9 +200,14 @@ func (c *client) send() {
 			}
 		}
 	}
-	if len(batch) == 0 {
-		return
+	if len(batch) > 0 {
+		c.submit(batch)
 	}
+}
+
+// submit sends a batch.
+func (c *client) submit(batch []*op) {
+	w := c.w
 	requests := make([]node.Request, 0, len(batch))
 	for _, o := range batch {
 		c.slot++

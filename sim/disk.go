@@ -18,7 +18,9 @@ type drive struct {
 	damaged  bool          // stored bytes of the log are not what was written
 	ghost    bool          // it was made to forget, and is fenced or on its way to be
 	amnesiac bool          // it was wiped under its old identity
-	lostFile bool          // its newest snapshot was damaged
+	lostFile bool          // its newest snapshot was damaged, or set aside
+	rotting  bool          // the next value of a key "rot-" will not be what was written
+	rotten   bool          // and is not: its state is wrong, which only a comparison shows
 
 	since   time.Duration // start of the write under way
 	landing bool

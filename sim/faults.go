@@ -14,10 +14,11 @@ type fault struct {
 	name    string
 	special string // of this group a run has one kind at most: see specials
 	do      func(*world) bool
+	aimed   bool // it needs luck besides: a run that has it has it often
 }
 
 // specials are faults after which a node is of no use until others have helped it.
-var specials = []string{"", "member", "member", "forget", "lose-snapshot", "damage", "amnesiac"}
+var specials = []string{"", "member", "member", "forget", "lose-snapshot", "damage", "amnesiac", "rot"}
 
 // allFaults in a fixed order: the seed picks among them.
 func allFaults() []fault {
@@ -28,43 +29,43 @@ func allFaults() []fault {
 		}
 	}
 	return []fault{
-		{"kill", "", on(func(w *world, h *host) bool { return w.end(h, killed) })},
-		{"power", "", on(func(w *world, h *host) bool { return w.end(h, powered) })},
-		{"terminate", "", on((*world).terminate)},
-		{"kill-leader", "", func(w *world) bool { return w.end(w.someLeader(), killed) }},
-		{"power-all", "", (*world).powerAll},
-		{"kill-writing", "", (*world).killWriting},
-		{"kill-installing", "", (*world).killInstalling},
-		{"cut-leader", "", (*world).cutLeader},
-		{"cut-one", "", on((*world).cutOne)},
-		{"cut-one-way", "", on((*world).cutOneWay)},
-		{"cut-ring", "", (*world).cutRing},
-		{"split", "", (*world).split},
-		{"flap", "", (*world).flap},
-		{"reset", "", (*world).reset},
-		{"mend", "", (*world).mend},
-		{"slow-disk", "", on(func(w *world, h *host) bool { h.drive.slow = w.now + w.upTo(3*time.Second); return true })},
-		{"hung-disk", "", on(func(w *world, h *host) bool { h.drive.hung = w.now + w.upTo(4*time.Second); return true })},
-		{"hung-leader-disk", "", func(w *world) bool {
+		{name: "kill", do: on(func(w *world, h *host) bool { return w.end(h, killed) })},
+		{name: "power", do: on(func(w *world, h *host) bool { return w.end(h, powered) })},
+		{name: "terminate", do: on((*world).terminate)},
+		{name: "kill-leader", do: func(w *world) bool { return w.end(w.someLeader(), killed) }},
+		{name: "power-all", do: (*world).powerAll},
+		{name: "kill-writing", do: (*world).killWriting},
+		{name: "kill-installing", do: (*world).killInstalling},
+		{name: "cut-leader", do: (*world).cutLeader},
+		{name: "cut-one", do: on((*world).cutOne)},
+		{name: "cut-one-way", do: on((*world).cutOneWay)},
+		{name: "cut-ring", do: (*world).cutRing},
+		{name: "split", do: (*world).split},
+		{name: "flap", do: (*world).flap},
+		{name: "reset", do: (*world).reset},
+		{name: "mend", do: (*world).mend},
+		{name: "slow-disk", do: on(func(w *world, h *host) bool { h.drive.slow = w.now + w.upTo(3*time.Second); return true })},
+		{name: "hung-disk", do: on(func(w *world, h *host) bool { h.drive.hung = w.now + w.upTo(4*time.Second); return true })},
+		{name: "hung-leader-disk", do: func(w *world) bool {
 			h := w.leader()
 			if h != nil {
 				h.drive.hung = w.now + w.upTo(4*time.Second)
 			}
 			return h != nil
 		}},
-		{"broken-disk", "", on(func(w *world, h *host) bool { h.drive.fails = true; return true })},
-		{"full-disk", "", on((*world).full)},
-		{"slow-applier", "", on(func(w *world, h *host) bool { h.hung = w.now + w.frozenFor(); return true })},
-		{"pause", "", on(func(w *world, h *host) bool { h.pause(w.upTo(3 * time.Second)); return true })},
-		{"pause-leader", "", func(w *world) bool {
+		{name: "broken-disk", do: on(func(w *world, h *host) bool { h.drive.fails = true; return true })},
+		{name: "full-disk", do: on((*world).full)},
+		{name: "slow-applier", do: on(func(w *world, h *host) bool { h.hung = w.now + w.frozenFor(); return true })},
+		{name: "pause", do: on(func(w *world, h *host) bool { h.pause(w.upTo(3 * time.Second)); return true })},
+		{name: "pause-leader", do: func(w *world) bool {
 			h := w.leader()
 			if h != nil {
 				h.pause(w.upTo(3 * time.Second))
 			}
 			return h != nil
 		}},
-		{"starve", "", on(func(w *world, h *host) bool { h.clock.starved = w.now + w.upTo(3*time.Second); return true })},
-		{"starve-and-cut-leader", "", func(w *world) bool {
+		{name: "starve", do: on(func(w *world, h *host) bool { h.clock.starved = w.now + w.upTo(3*time.Second); return true })},
+		{name: "starve-and-cut-leader", do: func(w *world) bool {
 			h := w.leader()
 			if h == nil {
 				return false
@@ -76,17 +77,20 @@ func allFaults() []fault {
 			w.after(d, func() { w.uncut(cuts) })
 			return true
 		}},
-		{"clock-jump", "", on((*world).jump)},
-		{"transfer", "", (*world).transfer},
-		{"take-snapshot", "", on(func(w *world, h *host) bool {
+		{name: "held-echoes", do: (*world).heldEchoes, aimed: true},
+		{name: "held-transfer", do: (*world).heldTransfer, aimed: true},
+		{name: "clock-jump", do: on((*world).jump)},
+		{name: "transfer", do: (*world).transfer},
+		{name: "take-snapshot", do: on(func(w *world, h *host) bool {
 			h.input(func() { _ = h.loop.Ask(node.TakeSnapshot{Done: func(raft.SnapshotMeta, error) {}}) })
 			return true
 		})},
-		{"member-change", "member", (*world).changeMember},
-		{"forget-write", "forget", (*world).forget},
-		{"lose-snapshot", "lose-snapshot", (*world).loseSnapshot},
-		{"damaged-log", "damage", (*world).damageLog},
-		{"amnesiac", "amnesiac", (*world).wipe},
+		{name: "member-change", special: "member", do: (*world).changeMember},
+		{name: "forget-write", special: "forget", do: (*world).forget},
+		{name: "lose-snapshot", special: "lose-snapshot", do: (*world).loseSnapshot},
+		{name: "damaged-log", special: "damage", do: (*world).damageLog},
+		{name: "rotting-state", special: "rot", do: (*world).rotState},
+		{name: "amnesiac", special: "amnesiac", do: (*world).wipe},
 	}
 }
 
@@ -372,6 +376,10 @@ func (h *host) aim() {
 		slices.ContainsFunc(v.fresh, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) && w.perMille(w.plan.aimConfig) {
 		w.count.Faults["changing"]++
 		h.strike()
+		return
+	}
+	if w.plan.aimUnsaved > 0 && v.role == raft.Follower && h.unsaved() >= 2 && w.perMille(w.plan.aimUnsaved) {
+		h.unsavedBid()
 	}
 }
 

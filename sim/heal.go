@@ -56,6 +56,9 @@ func (w *world) heal() {
 		h.clock.starved = 0
 		h.fs.Inject(nil)
 		h.born = true
+		if h.drive.rotting {
+			h.drive.rotting, w.trouble = false, nil
+		}
 		if h.paused {
 			h.resume()
 		}
@@ -114,14 +117,6 @@ func (w *world) demandProgress() {
 			return ""
 		},
 		w.unsettled,
-		func() string {
-			for _, x := range w.watchers {
-				if x.behind() {
-					return fmt.Sprintf("watcher %d has seen all up to %v", x.n, x.after)
-				}
-			}
-			return ""
-		},
 	} {
 		for why = phase(); why != ""; why = phase() {
 			if w.now >= end {
@@ -132,7 +127,8 @@ func (w *world) demandProgress() {
 	}
 }
 
-// unsettled tells what keeps the members from being the same and at rest.
+// unsettled tells what keeps the members from being the same and at rest, and
+// watchers from having seen everything.
 func (w *world) unsettled() string {
 	l := w.leader()
 	if l == nil {
@@ -148,6 +144,11 @@ func (w *world) unsettled() string {
 			return fmt.Sprintf("node %v has applied %v of %d", h.id, h.machine.Applied(), w.truth.committed())
 		case h.metrics.Open.Load()+h.metrics.Waiting.Load() > 0:
 			return fmt.Sprintf("node %v has %d requests open and %d waiting", h.id, h.metrics.Open.Load(), h.metrics.Waiting.Load())
+		}
+	}
+	for _, x := range w.watchers {
+		if x.behind() {
+			return fmt.Sprintf("watcher %d has seen all up to %v", x.n, x.after)
 		}
 	}
 	return ""

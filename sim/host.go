@@ -32,6 +32,7 @@ type host struct {
 	left  bool               // removed from the cluster: it starts no more
 	dead  bool               // its disk is damaged: it starts no more until it is replaced
 
+	refetch raft.Index        // its state was found to be wrong at this entry: another node's is fetched
 	durable raft.SnapshotMeta // newest snapshot that was reported durable
 	loaded  raft.SnapshotMeta // that the last start found
 
@@ -136,6 +137,12 @@ func (h *host) load() error {
 	if h.snaps, err = snapshot.OpenDir(h.fs, "/snapshots", snapshot.Options{KeepBytes: 1 << 20, SyncBytes: 512}); err != nil {
 		return err
 	}
+	durable.Refetch = h.refetch
+	if h.refetch > 0 {
+		if err := h.setAside(); err != nil {
+			return err
+		}
+	}
 	if durable.Snapshot, err = h.snaps.NewestOr(h.birth); err != nil {
 		return err
 	}
@@ -153,6 +160,16 @@ func (h *host) load() error {
 		h.feed.Observe(c)
 	})
 	h.loop, h.applier, err = node.Assemble(h.nodeConfig(), durable, &spy{Machine: h.machine, h: h}, h, h, h.metrics, h.snaps.Open)
+	return err
+}
+
+// setAside takes all snapshots out of use, as the daemon does when their state is wrong.
+func (h *host) setAside() error {
+	ids, err := h.snaps.List()
+	for _, id := range ids {
+		err = errors.Join(err, h.snaps.SetAside(id))
+	}
+	h.drive.lostFile, h.durable = true, raft.SnapshotMeta{Config: h.birth}
 	return err
 }
 
@@ -297,8 +314,13 @@ func (h *host) turn() {
 // looked checks everything after an event of this host.
 func (h *host) looked() {
 	h.w.rules.step(h)
-	if h.fatal != nil {
+	h.rotLeads()
+	if h.up && h.fatal != nil {
 		h.w.say("%v dies: %v", h.id, h.fatal)
+		if d, ok := errors.AsType[*node.DivergedError](h.fatal); ok {
+			h.w.count.Faults["rot-noticed"]++
+			h.refetch = max(d.Index, 1)
+		}
 		h.crash(killed)
 		h.restartSoon()
 	}

@@ -280,6 +280,7 @@ func (h *host) Send(ms []raft.Message) {
 		if e.conn == nil {
 			continue
 		}
+		h.holdTransfer(m)
 		if !w.calm && w.perMille(w.plan.loss) {
 			w.count.Faults["lost-message"]++
 			continue

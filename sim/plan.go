@@ -49,6 +49,7 @@ type plan struct {
 	nemesis        time.Duration // pause between faults
 	aimElected     int           // per mille: a fresh leader is crashed or cut off
 	aimPromise     int           // per mille of writes with a new vote or term: a crash while it is in flight
+	aimUnsaved     int           // per mille of events of a follower whose disk lags: it is made to stand
 	aimConfig      int           // per mille of fresh configurations: who has it is crashed or cut off
 	lateBirth      bool
 	special        string  // at most one of the faults that only others can mend
@@ -127,10 +128,14 @@ func (w *world) draw() plan {
 	p.drift, p.diskSpikes = sometimes(2, 40), sometimes(3, 30)
 	p.fileFaults, p.corrupt = sometimes(2, 300), sometimes(3, 100)
 	p.aimElected, p.aimPromise, p.aimConfig = sometimes(3, 500), sometimes(3, 200), sometimes(2, 500)
+	p.aimUnsaved = sometimes(2, 40)
 	p.keepNamed(w.opt.Faults)
 	// A disk that forgot takes its node out of all elections until it has caught
 	// up: when members come and go besides, that could be for ever. So a run has one of these.
 	p.special = pick(w, specials...)
+	if p.special == "rot" || slices.Contains(w.opt.Faults, "rotting-state") {
+		p.verifyTicks = max(p.verifyTicks, 20)
+	}
 	for _, f := range allFaults() {
 		switch {
 		case w.opt.Faults != nil:
@@ -141,8 +146,11 @@ func (w *world) draw() plan {
 			if f.special == p.special {
 				p.faults = append(p.faults, f, f, f)
 			}
-		case w.rand.IntN(5) < 2:
+		case w.rand.IntN(5) < 2 || f.aimed && w.chance(3):
 			p.faults = append(p.faults, f)
+			if f.aimed {
+				p.faults = append(p.faults, f, f, f, f)
+			}
 		}
 	}
 	return p
@@ -156,6 +164,7 @@ func (p *plan) climate() []climate {
 		{"clock-drift", &p.drift, 10}, {"disk-spike", &p.diskSpikes, 10},
 		{"file-error", &p.fileFaults, 50}, {"corrupt-transfer", &p.corrupt, 20},
 		{"elected", &p.aimElected, 100}, {"crash-unsaved-promise", &p.aimPromise, 50}, {"changing", &p.aimConfig, 100},
+		{"unsaved-bid", &p.aimUnsaved, 20},
 	}
 }
 
@@ -213,7 +222,7 @@ func (h *host) nodeConfig() node.Config {
 		r.MaxAppendBytes = 1 + w.rand.IntN(500)
 		r.MaxInflight = 1 + w.rand.IntN(4)
 		r.MaxInflightBytes = 1 + w.rand.IntN(2000)
-		r.MaxWriteBytes = 1 + w.rand.IntN(800)
+		r.MaxWriteBytes = 1 + w.rand.IntN(pick(w, 60, 800))
 		r.MaxUncommittedBytes = 1000 + w.rand.IntN(8000)
 		r.MaxRetainedBytes = 60_000 + w.rand.IntN(200_000)
 	}

@@ -17,6 +17,7 @@ import (
 //	num-G-N            counters
 //	duo-G-N-a, -b      two keys that are only changed together: a block, or MSET
 //	mix-N, tmp-N       everything else: bits, deadlines, RENAME, COPY, DEL, SCAN
+//	rot-N              written once, for hosts whose memory rots
 //
 // Of the first four, histories go through porcupine (a duo is one object). All
 // are judged by the observer's model, at the entry where they took effect.
@@ -64,6 +65,10 @@ func (l *look) only(b statemachine.Command) statemachine.Command {
 // request makes a command and fills in what its answer is judged by.
 func (c *client) request(o *op) statemachine.Command {
 	w := c.w
+	if w.trouble != nil && w.trouble.drive.rotting && !c.sessions {
+		o.verb, o.key, o.value = "rot", fmt.Sprintf("%s%d", rotPrefix, w.unique), w.token()
+		return command(statemachine.OpSet, o.key, o.value)
+	}
 	if w.rand.IntN(100) < w.plan.exotic {
 		return c.exotic(o)
 	}
@@ -148,6 +153,21 @@ func (c *client) get(o *op, key string) statemachine.Command {
 	c.reads(o, "get", key)
 	o.history, o.tell = linear.Op{Verb: "get", Key: key}, toldValue
 	return command(statemachine.OpGet, key)
+}
+
+// poll reads a key at a host. Whatever node the client was at, it leaves it.
+func (c *client) poll(h *host) {
+	w := c.w
+	if c.h != nil {
+		c.leave()
+	}
+	c.join(h)
+	c.stale = false
+	w.unique++
+	o := &op{c: c, n: w.unique, call: w.now}
+	cmd := c.get(o, c.key(pick(w, "reg", "tok")))
+	o.op, o.cmd = cmd.Op, statemachine.AppendCommand(nil, cmd)
+	c.submit([]*op{o})
 }
 
 func (w *world) token() string { return fmt.Sprintf("<%d>", w.unique) }

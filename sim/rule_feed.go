@@ -22,6 +22,9 @@ func everyChange(w *world) *rule {
 		if h.changedAt == e.Index {
 			now = h.changes
 		}
+		if h.drive.rotten {
+			return // it tells what it stored
+		}
 		if !f.told {
 			f.changes, f.told = slices.Clone(now), true
 			return

@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftkv/raftkv/node"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/statemachine"
 )
 
 // equalStates: at one index all machines have the same state and gave the same
@@ -16,7 +17,16 @@ import (
 func equalStates(w *world) *rule {
 	r := &rule{name: "equal state hash at equal index", source: "raft paper 2 and 7"}
 	r.applied = func(h *host, f *fact, e *raft.Entry, result []byte) {
-		if h.machine.Hash() != f.hash {
+		if len(e.Data) > 0 && statemachine.Op(e.Data[0]) == statemachine.OpVerify {
+			hash := h.machine.Hash()
+			if res, err := statemachine.DecodeResult(result); err != nil || string(res.Bytes) != string(hash[:]) {
+				r.broken(w, "node %v answers %q to %v, its state is %x", h.id, result, e.EntryID, hash)
+			}
+			if w.rotted {
+				return // the first one that answered may have been wrong
+			}
+		}
+		if h.machine.Hash() != f.hash && !h.drive.rotten {
 			r.broken(w, "node %v has state %x at %v, another node had %x", h.id, h.machine.Hash(), e.EntryID, f.hash)
 		}
 		if xxh3.Hash(result) != f.result {
@@ -29,6 +39,9 @@ func equalStates(w *world) *rule {
 		}
 	}
 	r.step = func(h *host) {
+		if w.rotted {
+			return
+		}
 		if h.metrics.Diverged.Load() > 0 {
 			r.broken(w, "node %v was told of another state than its own", h.id)
 		}
@@ -41,14 +54,19 @@ func equalStates(w *world) *rule {
 		if f == nil {
 			return
 		}
-		if f.applied && f.hash != meta.Hash {
+		if f.hashed && f.hash != meta.Hash && !h.drive.rotten {
 			r.broken(w, "node %v has a snapshot %v of state %x, the state was %x", h.id, meta.Last, meta.Hash, f.hash)
 		}
 	}
 	r.snapshot = same
 	r.started = func(h *host) {
 		at := h.machine.Applied()
-		if f := w.truth.at(at.Index); f != nil && f.applied && h.machine.Hash() != f.hash {
+		f := w.truth.at(at.Index)
+		switch {
+		case f != nil && !f.hashed:
+		case f == nil || h.machine.Hash() == f.hash:
+			h.drive.rotten = false // what comes is made anew from the log
+		case !h.drive.rotten:
 			r.broken(w, "node %v starts with state %x at %v, the state was %x", h.id, h.machine.Hash(), at, f.hash)
 		}
 	}

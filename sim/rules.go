@@ -303,7 +303,7 @@ func (r *rules) applied(h *host, e *raft.Entry, result []byte) {
 		r.broken("state machine safety", "node %v applies %v, which is not what was committed there: %v (raft paper figure 3)", h.id, e.EntryID, f)
 	}
 	if !f.applied {
-		f.hash, f.result, f.applied = h.machine.Hash(), xxh3.Hash(result), true
+		f.result, f.applied = xxh3.Hash(result), true
 		if wrong := t.run(e, result); wrong != "" {
 			rule := "results"
 			if len(e.Data) > 0 && statemachine.Op(e.Data[0]) == statemachine.OpOnce {
@@ -311,7 +311,14 @@ func (r *rules) applied(h *host, e *raft.Entry, result []byte) {
 			}
 			r.broken(rule, "entry %v of %q: %s: %q", e.EntryID, e.Data, wrong, result)
 		}
-		r.w.note(uint64(e.Index) ^ uint64(f.hash[0])<<56 ^ f.result)
+		r.w.note(uint64(e.Index) ^ f.result)
+	}
+	if h.drive.rotten && f.hashed && h.machine.Hash() == f.hash {
+		h.drive.rotten = false // a snapshot has replaced its state
+	}
+	if !f.hashed && !h.drive.rotten {
+		f.hash, f.hashed = h.machine.Hash(), true
+		r.w.note(uint64(f.hash[0]))
 	}
 	for _, k := range r.all {
 		if k.applied != nil {

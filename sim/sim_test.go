@@ -59,7 +59,7 @@ func TestReplicas(t *testing.T) {
 }
 
 // besides are what comes of faults, and kinds that have no name of their own.
-var besides = []string{"unsent-packet", "lost-write", "unheard-write", "disk-error", "power-in-file", "install", "snapshot"}
+var besides = []string{"unsent-packet", "lost-write", "unheard-write", "disk-error", "power-in-file", "install", "snapshot", "rotten", "rot-noticed"}
 
 // kinds are requests that must have come up, as op.what calls them.
 var kinds = []string{

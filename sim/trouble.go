@@ -19,7 +19,7 @@ func (w *world) free(h *host) bool {
 		return false
 	}
 	for _, o := range w.hosts {
-		if o != h && (o.drive.ghost || o.drive.lostFile || o.dead || o.disk.Fence() != raft.FenceNone) {
+		if o != h && (o.drive.ghost || o.drive.lostFile || o.drive.rotting || o.drive.rotten || o.dead || o.disk.Fence() != raft.FenceNone) {
 			return false
 		}
 	}
@@ -130,6 +130,28 @@ func (w *world) wipe() bool {
 	return true
 }
 
+// rotState lets the state of a node go wrong, unnoticed: the next value of a key
+// that nobody reads. The next comparison with the others must find it.
+func (w *world) rotState() bool {
+	h := w.someUp()
+	if !w.free(h) || w.trouble != nil || h == w.leader() {
+		return false
+	}
+	h.drive.rotting, w.trouble = true, h
+	return true
+}
+
+// rotLeads: who leads gives its snapshots to others, and a wrong state would
+// soon be that of a majority. That is a case which only an operator solves, here at once.
+func (h *host) rotLeads() {
+	if h.drive.rotten && h.core().Role() == raft.Leader {
+		h.w.say("%v leads with a wrong state", h.id)
+		h.refetch = max(h.w.truth.committed(), 1)
+		h.crash(killed)
+		h.restartSoon()
+	}
+}
+
 // mended notes when a host is out of its trouble.
 func (h *host) mended() {
 	w := h.w
@@ -139,7 +161,10 @@ func (h *host) mended() {
 	if h.drive.ghost && !h.drive.amnesiac && h.disk.Fence() == raft.FenceNone && h.core().Status().Fence == raft.FenceNone {
 		h.drive.ghost = false
 	}
-	if !h.drive.ghost && !h.drive.lostFile && !h.dead {
+	if h.refetch > 0 && !h.core().Status().Refetch {
+		h.refetch = 0
+	}
+	if !h.drive.ghost && !h.drive.lostFile && !h.drive.rotting && !h.drive.rotten && h.refetch == 0 && !h.dead {
 		w.say("%v is well again", h.id)
 		w.trouble = nil
 	}

@@ -30,8 +30,9 @@ type fact struct {
 	term    raft.Term // of the leader that committed it
 	time    raft.Time
 	hash    [16]byte // of the state behind it
+	hashed  bool     // hash counts
 	result  uint64   // sum
-	applied bool     // hash and result count
+	applied bool     // result counts
 	changes []uint64 // sums of what observers are told, in order
 	told    bool     // changes count
 }
@@ -91,11 +92,7 @@ func (t *truth) run(e *raft.Entry, result []byte) string {
 		return "" // its number is not the observer's
 	case statemachine.OpVerify:
 		t.compared++
-		res, err := statemachine.DecodeResult(result)
-		if hash := t.at(e.Index).hash; err != nil || string(res.Bytes) != string(hash[:]) {
-			return "not the hash of the state behind it"
-		}
-		return ""
+		return "" // see equalStates
 	default:
 		return t.model.judge(t.moment(e.Index), &c, result)
 	}

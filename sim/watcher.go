@@ -42,12 +42,15 @@ func (x *watcher) act() {
 	switch {
 	case x.h == nil:
 		x.join()
-	case !w.calm && w.chance(100), w.calm && !w.settledAt(x.h):
+	case !w.calm && w.chance(100), !x.good(x.h):
 		x.leave()
 	default:
 		x.read()
 	}
 }
+
+// good tells whether what a host tells is to be believed.
+func (x *watcher) good(h *host) bool { return x.w.settledAt(h) && !h.drive.rotten }
 
 func (x *watcher) leave() {
 	x.sub.Close()
@@ -56,7 +59,7 @@ func (x *watcher) leave() {
 
 // join subscribes at some node, behind what was seen.
 func (x *watcher) join() {
-	h := x.w.some(x.w.settledAt)
+	h := x.w.some(x.good)
 	if h == nil {
 		return
 	}

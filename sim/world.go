@@ -25,11 +25,13 @@ type world struct {
 	history  history
 	keys     generation
 
-	calm     bool // phase two: no faults any more
-	ambush   bool // killInstalling waits for somebody who fetches
-	closing  bool // clients begin nothing new
+	calm     bool  // phase two: no faults any more
+	ambush   bool  // killInstalling waits for somebody who fetches
+	heir     *host // the word that makes it stand is to come late
+	closing  bool  // clients begin nothing new
 	nextID   raft.NodeID
 	trouble  *host // the one host that may be in a state that only others can mend
+	rotted   bool  // some state was wrong once
 	amnesiac *host // was wiped under its identity
 	unique   int   // number of the last token
 	boots    uint64

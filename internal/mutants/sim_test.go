@@ -44,6 +44,16 @@ var simMutants = []mutant{
 	{"a block runs though a condition is not met", "a block runs if nobody changed what it watches", "statemachine/block.go", []edit{
 		{"!m.st.holds(c.Args[2*i], t)", "!m.st.holds(c.Args[2*i], t) && i > 0"},
 	}, []string{"sim TestReplicas"}},
+	{"vote for an older log, in both places that look", "leader completeness", "raft/election.go", []edit{
+		{"(r.vote == None || r.vote == m.From) && r.fence == FenceNone && !m.Last.olderThan(r.log.last())", "(r.vote == None || r.vote == m.From) && r.fence == FenceNone"},
+		{"if !o.last.olderThan(r.log.last()) && r.fence == FenceNone {", "if r.fence == FenceNone {"},
+	}, []string{"sim TestReplicas"}},
+	{"who hands over drops what nobody has", "leader append-only", "raft/leader.go", []edit{
+		{"	if r.lead.transfer == None { // asking", "	most := max(r.commit, r.lead.noop)\n	for i := range r.lead.windows {\n		most = max(most, r.lead.windows[i].match, r.lead.windows[i].have)\n	}\n	if r.lead.transfer == None && most < r.log.last().Index {\n		r.lead.uncommitted -= r.log.bytesAbove(most)\n		r.replaceFrom(most+1, nil)\n		for i := range r.lead.windows {\n			r.lead.windows[i].restart(r.lead.windows[i].match + 1)\n		}\n	}\n	if r.lead.transfer == None { // asking"},
+	}, []string{"sim TestReplicas"}},
+	{"the state keeps time in whole milliseconds", "time never goes back: the state has the time of its entry", "statemachine/state.go", []edit{
+		{"	s.now = max(s.now, e.Time)", "	s.now = max(s.now, e.Time/millisecond*millisecond)"},
+	}, []string{"sim TestReplicas"}},
 	{"a feed forgets that it jumped over changes", "a subscriber sees every change, or is told of the gap", "server/feed/hub.go", []edit{
 		{"		h.last = End(c.Index)\n		h.floor.Store(uint64(c.Index))\n", "		h.last = End(c.Index)\n"},
 	}, []string{"sim TestReplicas"}},
