@@ -19,7 +19,8 @@ import (
 type client struct {
 	w        *world
 	n        int
-	sessions bool // writes inside a session
+	acts     func() // act, made once
+	sessions bool   // writes inside a session
 
 	h      *host // nil: not connected
 	wire   *wire
@@ -106,8 +107,9 @@ func (o *op) String() string {
 
 func (w *world) newClient(n int) *client {
 	c := &client{w: w, n: n, sessions: n%2 == 0}
+	c.acts = c.act
 	w.clients = append(w.clients, c)
-	w.after(w.upTo(200*milli), c.act)
+	w.after(w.upTo(200*milli), c.acts)
 	return c
 }
 
@@ -117,7 +119,7 @@ func (c *client) act() {
 	if w.closing && c.idle() {
 		return
 	}
-	w.after(w.upTo(2*w.plan.think)+50*micro, c.act)
+	w.after(w.upTo(2*w.plan.think)+50*micro, c.acts)
 	if c.h == nil {
 		if !w.chance(3) || w.calm {
 			c.connect()

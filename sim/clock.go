@@ -26,19 +26,21 @@ func (h *host) startClock() {
 }
 
 func (h *host) tickSoon() {
-	h.kernel(tick*100/time.Duration(h.clock.percent), func() {
-		if !h.paused && h.w.now >= h.clock.starved {
-			now := h.monotonic()
-			h.clock.ticks++
-			h.loop.Tick(node.Tick{
-				Elapsed: now - h.clock.last,
-				Wall:    epoch + raft.Time(now+h.clock.wall),
-			})
-			h.clock.last = now
-			h.turn()
-		}
-		if h.up {
-			h.tickSoon()
-		}
-	})
+	h.kernel(tick*100/time.Duration(h.clock.percent), h.often.tick)
+}
+
+func (h *host) tick() {
+	if !h.paused && h.w.now >= h.clock.starved {
+		now := h.monotonic()
+		h.clock.ticks++
+		h.loop.Tick(node.Tick{
+			Elapsed: now - h.clock.last,
+			Wall:    epoch + raft.Time(now+h.clock.wall),
+		})
+		h.clock.last = now
+		h.turn()
+	}
+	if h.up {
+		h.tickSoon()
+	}
 }

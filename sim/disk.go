@@ -67,23 +67,13 @@ func (h *host) land() {
 		return
 	}
 	d.landing, d.since = true, w.now
-	h.kernel(h.diskTime(), h.landed)
-}
-
-// kernel is after for what the machine does whether the process is paused or not.
-func (h *host) kernel(t time.Duration, do func()) {
-	run := h.run
-	h.w.after(t, func() {
-		if h.run == run && h.up {
-			do()
-		}
-	})
+	h.kernel(h.diskTime(), h.often.landed)
 }
 
 func (h *host) landed() {
 	w, d := h.w, &h.drive
 	if w.now < d.hung {
-		h.kernel(d.hung-w.now, h.landed)
+		h.kernel(d.hung-w.now, h.often.landed)
 		return
 	}
 	seqs := h.disk.Flight()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/raftkv/raftkv/node"
@@ -63,6 +64,7 @@ type host struct {
 	saving  *saving
 	fetch   *fetching
 	clock   clock
+	often   often
 	ends    []*end // of links, by host
 
 	changedAt raft.Index // the entry that changes are of
@@ -70,11 +72,15 @@ type host struct {
 	view      view
 }
 
+// often is what events do again and again: as a field each is made once.
+type often struct{ tick, landed, worked, turn func() }
+
 // newHost makes a machine with an empty disk.
 func (w *world) newHost(birth raft.Configuration) *host {
-	w.nextID++
-	h := &host{w: w, n: len(w.hosts), id: w.nextID, disk: raftlog.NewMem(), fs: snapshot.NewMemFS(), birth: birth, born: true}
+	n := len(w.hosts)
+	h := &host{w: w, n: n, id: raft.NodeID(n + 1), disk: raftlog.NewMem(), fs: snapshot.NewMemFS(), birth: birth, born: true}
 	h.durable.Config = birth
+	h.often = often{tick: h.tick, landed: h.landed, worked: h.worked, turn: h.lateTurn}
 	if w.opt.Trace != nil {
 		h.log = slog.New(&traceHandler{h: h})
 	}
@@ -232,9 +238,7 @@ func (h *host) stop(then func()) {
 		h.turning = true
 		h.loop.Leave(node.ErrShutdown)
 		h.turning = false
-		for len(h.jobs) > 0 {
-			j := h.jobs[0]
-			h.jobs = h.jobs[1:]
+		for _, j := range h.jobs {
 			h.applier.Do(j)
 		}
 		h.applier.Stop()
@@ -254,19 +258,15 @@ func (h *host) stop(then func()) {
 	h.w.after(h.w.between(time.Second, 10*time.Second), leave)
 }
 
-// after lets do happen in this process in d, unless it has ended by then.
+// after lets do happen in this process in d, unless it has ended by then; while
+// it is paused, that waits.
 func (h *host) after(d time.Duration, do func()) {
-	run := h.run
-	h.w.after(d, func() {
-		if h.run != run || !h.up {
-			return
-		}
-		if h.paused {
-			h.backlog = append(h.backlog, do)
-			return
-		}
-		do()
-	})
+	h.w.queue.push(h.w.now+max(d, 0), deed{do, h, h.run, true})
+}
+
+// kernel is after for what the machine does whether the process is paused or not.
+func (h *host) kernel(d time.Duration, do func()) {
+	h.w.queue.push(h.w.now+max(d, 0), deed{do, h, h.run, false})
 }
 
 // input puts something into the inbox, now or once the process goes on, and
@@ -294,12 +294,14 @@ func (h *host) wake() {
 	}
 	if w.plan.lazy > 0 && w.rand.IntN(100) < w.plan.lazy {
 		h.turnDue = true
-		h.after(w.upTo(w.plan.lazyFor), func() {
-			h.turnDue = false
-			h.turn()
-		})
+		h.after(w.upTo(w.plan.lazyFor), h.often.turn)
 		return
 	}
+	h.turn()
+}
+
+func (h *host) lateTurn() {
+	h.turnDue = false
 	h.turn()
 }
 
@@ -426,24 +428,26 @@ func (h *host) work() {
 	if h.hung > w.now {
 		d = h.hung - w.now
 	}
-	h.after(d, func() {
-		h.working = false
-		stepBytes := 64 + w.rand.IntN(4096)
-		if len(h.jobs) == 0 {
-			h.applier.Step(stepBytes)
-			h.work()
-			return
-		}
-		j := h.jobs[0]
-		h.jobs = h.jobs[1:]
-		h.applier.Do(j)
-		// Under load there is always a job: the view must get on nevertheless.
+	h.after(d, h.often.worked)
+}
+
+func (h *host) worked() {
+	h.working = false
+	stepBytes := 64 + h.w.rand.IntN(4096)
+	if len(h.jobs) == 0 {
 		h.applier.Step(stepBytes)
-		h.input(func() { h.loop.Done(j) })
-		if h.up {
-			h.work()
-		}
-	})
+		h.work()
+		return
+	}
+	j := h.jobs[0]
+	h.jobs = slices.Delete(h.jobs, 0, 1)
+	h.applier.Do(j)
+	// Under load there is always a job: the view must get on nevertheless.
+	h.applier.Step(stepBytes)
+	h.input(func() { h.loop.Done(j) })
+	if h.up {
+		h.work()
+	}
 }
 
 func (h *host) String() string {

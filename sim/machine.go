@@ -10,14 +10,16 @@ import (
 // spy is the real state machine with somebody who looks on.
 type spy struct {
 	*statemachine.Machine
-	h *host
+	h     *host
+	entry raft.Entry // being applied: in a field, since the rules get a pointer to it
 }
 
 // Apply implements node.Machine.
 func (s *spy) Apply(e raft.Entry, dst []byte) []byte {
 	n := len(dst)
 	dst = s.Machine.Apply(s.h.rot(e), dst)
-	s.h.w.rules.applied(s.h, &e, dst[n:])
+	s.entry = e
+	s.h.w.rules.applied(s.h, &s.entry, dst[n:])
 	return dst
 }
 

@@ -285,52 +285,91 @@ func (h *host) Send(ms []raft.Message) {
 			w.count.Faults["lost-message"]++
 			continue
 		}
-		e.sendMessage(*m)
+		e.sendMessage(m)
 		if !w.calm && w.perMille(w.plan.dup) {
 			w.count.Faults["repeated-message"]++
-			e.sendMessage(*m)
+			e.sendMessage(m)
 		}
 	}
 }
 
-func (e *end) sendMessage(m raft.Message) {
-	w, c := e.l.w, e.conn
-	run := e.other.h.run
-	sums := entrySums(m.Entries)
-	deliver := func() {
-		o := e.other
-		if o.h.run != run || !o.h.up || c.flow[e.side].drop {
-			return
-		}
-		taken := false
-		o.h.input(func() {
-			if o.conn != c {
-				return // not told of it yet, or told that it ended
-			}
-			w.rules.unchanged(&m, sums)
-			o.h.heard[e.h.n] = max(o.h.heard[e.h.n], m.Seq)
-			w.rules.received(o.h, &m)
-			o.h.loop.Received([]raft.Message{m})
-			taken = true
-		})
-		if taken && o.h.run == run && o.h.up && !o.h.paused {
-			w.rules.handled(o.h, &m)
-		}
+// delivery is one message on its way. Most of what happens in a run is one, so
+// they are used again.
+type delivery struct {
+	e       *end // that it left
+	c       *conn
+	run     int // of the receiver
+	sums    uint64
+	m       [1]raft.Message
+	taken   bool
+	done    bool   // nothing will ask for it any more
+	arrives func() // arrive, made once
+	puts    func() // put, made once
+}
+
+// delivery takes a message for its way over the connection of e.
+func (w *world) delivery(e *end, m *raft.Message) *delivery {
+	var d *delivery
+	if n := len(w.delivered); n > 0 {
+		d, w.delivered = w.delivered[n-1], w.delivered[:n-1]
+	} else {
+		d = &delivery{}
+		d.arrives, d.puts = d.arrive, d.put
 	}
+	d.e, d.c, d.run, d.sums, d.m[0] = e, e.conn, e.other.h.run, entrySums(m.Entries), *m
+	d.taken, d.done = false, false
+	return d
+}
+
+// arrive hands the message over, if it still can be.
+func (d *delivery) arrive() {
+	h := d.e.other.h
+	if h.run == d.run && h.up && !d.c.flow[d.e.side].drop {
+		h.input(d.puts) // a paused process gets to it later
+		if d.taken && h.run == d.run && h.up && !h.paused {
+			h.w.rules.handled(h, &d.m[0])
+		}
+	} else {
+		d.done = true
+	}
+	if d.done {
+		d.m[0].Entries, d.m[0].Snapshot = nil, nil
+		h.w.delivered = append(h.w.delivered, d)
+	}
+}
+
+// put puts the message into the inbox.
+func (d *delivery) put() {
+	d.done = true
+	o := d.e.other
+	if o.conn != d.c {
+		return // not told of it yet, or told that it ended
+	}
+	m := &d.m[0]
+	o.h.w.rules.unchanged(m, d.sums)
+	o.h.heard[d.e.h.n] = max(o.h.heard[d.e.h.n], m.Seq)
+	o.h.w.rules.received(o.h, m)
+	o.h.loop.Received(d.m[:]) // the inbox copies it
+	d.taken = true
+}
+
+func (e *end) sendMessage(m *raft.Message) {
+	w, c := e.l.w, e.conn
+	d := w.delivery(e, m)
 	f := &c.flow[e.side]
 	if e.cut {
 		if len(f.frozen) < maxFrozen && !c.broken {
-			f.frozen = append(f.frozen, packet{do: deliver})
+			f.frozen = append(f.frozen, packet{do: d.arrives})
 		}
 		return
 	}
-	d := w.plan.delay/2 + w.upTo(w.plan.delay)
+	t := w.plan.delay/2 + w.upTo(w.plan.delay)
 	if !w.calm && w.perMille(w.plan.late) {
 		w.count.Faults["late-message"]++
-		d += w.upTo(2 * time.Second)
+		t += w.upTo(2 * time.Second)
 	}
 	// Reordered by their delays, but never before the other side knows the connection.
-	w.after(max(d, f.arrive-w.now), deliver)
+	w.after(max(t, f.arrive-w.now), d.arrives)
 }
 
 // SendPacket implements node.Driver.

@@ -2,56 +2,81 @@ package sim
 
 import "time"
 
-// event is something that will happen.
+// event is when something will happen. It holds no pointer: the queue moves
+// events about all the time, and the garbage collector would watch each move.
 type event struct {
 	at   time.Duration
 	made uint64 // events of the same time run in the order of their making
-	do   func()
+	deed int32  // in queue.deeds
 }
 
 func (e *event) before(o *event) bool {
 	return e.at < o.at || e.at == o.at && e.made < o.made
 }
 
-// queue is a heap of events with four children a node: half as deep as a binary
-// one, and the queue is what a run spends most of its own time in.
-type queue struct {
-	heap []event
-	made uint64
+// deed is what will happen.
+type deed struct {
+	do    func()
+	owner *host // void unless this host's process still runs; nil: nobody's
+	run   int   // the process
+	waits bool  // while the process is paused
 }
 
-func (q *queue) push(at time.Duration, do func()) {
+// queue is a heap of events with four children a node: half as deep as a binary
+// one.
+type queue struct {
+	heap  []event
+	made  uint64
+	deeds []deed
+	free  []int32 // places in deeds
+}
+
+func (q *queue) push(at time.Duration, d deed) {
+	n := int32(len(q.deeds))
+	if k := len(q.free); k > 0 {
+		n, q.free = q.free[k-1], q.free[:k-1]
+		q.deeds[n] = d
+	} else {
+		q.deeds = append(q.deeds, d)
+	}
 	q.made++
-	q.heap = append(q.heap, event{at, q.made, do})
-	h := q.heap
-	for i := len(h) - 1; i > 0; {
+	e := event{at, q.made, n}
+	q.heap = append(q.heap, e)
+	h, i := q.heap, len(q.heap)-1
+	for i > 0 {
 		up := (i - 1) / 4
-		if h[up].before(&h[i]) {
+		if h[up].before(&e) {
 			break
 		}
-		h[up], h[i] = h[i], h[up]
+		h[i] = h[up]
 		i = up
 	}
+	h[i] = e
 }
 
 // pop takes the next event. The queue must not be empty.
-func (q *queue) pop() event {
+func (q *queue) pop() (event, deed) {
 	h := q.heap
 	top, n := h[0], len(h)-1
-	h[0], h[n] = h[n], event{}
+	last := h[n]
 	h = h[:n]
 	q.heap = h
-	for i := 0; ; {
-		least := i
-		for c := 4*i + 1; c <= 4*i+4 && c < n; c++ {
-			if h[c].before(&h[least]) {
+	for i := 0; n > 0; {
+		least, c := -1, 4*i+1
+		for end := min(c+4, n); c < end; c++ {
+			if least < 0 || h[c].before(&h[least]) {
 				least = c
 			}
 		}
-		if least == i {
-			return top
+		if least < 0 || last.before(&h[least]) {
+			h[i] = last
+			break
 		}
-		h[i], h[least] = h[least], h[i]
+		h[i] = h[least]
 		i = least
 	}
+	d := q.deeds[top.deed]
+	q.deeds[top.deed] = deed{}
+	q.free = append(q.free, top.deed)
+	return top, d
 }

@@ -17,6 +17,8 @@ type world struct {
 	now   time.Duration // since the start of the run
 	queue queue
 
+	delivered []*delivery // for the next messages
+
 	hosts    []*host // in the order of their making
 	clients  []*client
 	watchers []*watcher
@@ -29,7 +31,6 @@ type world struct {
 	ambush   bool  // killInstalling waits for somebody who fetches
 	heir     *host // the word that makes it stand is to come late
 	closing  bool  // clients begin nothing new
-	nextID   raft.NodeID
 	trouble  *host // the one host that may be in a state that only others can mend
 	rotted   bool  // some state was wrong once
 	amnesiac *host // was wiped under its identity
@@ -49,7 +50,7 @@ const epoch = raft.Time(1_700_000_000_000_000_000)
 const maxEvents = 30_000_000
 
 // after lets do happen in d.
-func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now+max(d, 0), do) }
+func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now+max(d, 0), deed{do: do}) }
 
 // note adds a number to the trace hash.
 func (w *world) note(v uint64) { w.hash = (w.hash ^ v) * 0x100000001b3 }
@@ -57,7 +58,7 @@ func (w *world) note(v uint64) { w.hash = (w.hash ^ v) * 0x100000001b3 }
 // runUntil lets time pass until end, or until stop says so.
 func (w *world) runUntil(end time.Duration, stop func() bool) {
 	for len(w.queue.heap) > 0 && w.queue.heap[0].at <= end {
-		e := w.queue.pop()
+		e, d := w.queue.pop()
 		w.now = e.at
 		w.note(uint64(e.at))
 		w.note(e.made)
@@ -65,7 +66,12 @@ func (w *world) runUntil(end time.Duration, stop func() bool) {
 		if w.events > maxEvents {
 			w.rules.broken("liveness", "%d events: something answers itself without end", w.events)
 		}
-		e.do()
+		switch h := d.owner; {
+		case h == nil || h.run == d.run && h.up && !(d.waits && h.paused):
+			d.do()
+		case h.run == d.run && h.up:
+			h.backlog = append(h.backlog, d.do)
+		}
 		if stop != nil && stop() {
 			return
 		}
@@ -123,13 +129,12 @@ func (w *world) some(f func(*host) bool) *host {
 	return nil
 }
 
+// host is the host with this id, or nil: ids are given in the order of hosts.
 func (w *world) host(id raft.NodeID) *host {
-	for _, h := range w.hosts {
-		if h.id == id {
-			return h
-		}
+	if id == raft.None || id > raft.NodeID(len(w.hosts)) {
+		return nil
 	}
-	return nil
+	return w.hosts[id-1]
 }
 
 // leader is the host that leads the highest term, or nil.
