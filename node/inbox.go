@@ -24,7 +24,7 @@ type inbox struct {
 	wake    chan struct{} // capacity 1: there is something
 
 	mu     sync.Mutex
-	b      batch
+	b      *batch
 	closed error         // why nothing is taken any more
 	room   chan struct{} // closed when the client lane was emptied; nil if nobody waits
 }
@@ -67,7 +67,7 @@ const (
 )
 
 func newInbox(l InboxLimits, m *Metrics) *inbox {
-	return &inbox{limits: l, metrics: m, wake: make(chan struct{}, 1)}
+	return &inbox{limits: l, metrics: m, wake: make(chan struct{}, 1), b: &batch{}}
 }
 
 // signal wakes the loop.
@@ -82,7 +82,7 @@ func (in *inbox) signal() {
 func (in *inbox) put(f func(b *batch)) {
 	in.mu.Lock()
 	if in.closed == nil {
-		f(&in.b)
+		f(in.b)
 	}
 	in.mu.Unlock()
 	in.signal()
@@ -91,13 +91,14 @@ func (in *inbox) put(f func(b *batch)) {
 // take swaps the batch for an empty one, last turn's.
 func (in *inbox) take(empty *batch) *batch {
 	in.mu.Lock()
-	*empty, in.b = in.b, *empty
+	b := in.b
+	in.b = empty
 	if in.room != nil {
 		close(in.room)
 		in.room = nil
 	}
 	in.mu.Unlock()
-	return empty
+	return b
 }
 
 // close makes the inbox refuse everything. It returns what it still held.
@@ -113,40 +114,37 @@ func (in *inbox) close(err error) {
 
 // reset empties a handled batch and keeps its room.
 func (b *batch) reset() {
-	clear(b.jobs)
-	clear(b.answers)
-	clear(b.links)
-	clear(b.slow)
-	clear(b.messages)
-	clear(b.packets)
-	clear(b.refused)
-	clear(b.runs)
-	clear(b.requests)
-	clear(b.gone)
-	clear(b.admin)
-	*b = batch{
-		jobs:     b.jobs[:0],
-		answers:  b.answers[:0],
-		links:    b.links[:0],
-		slow:     b.slow[:0],
-		messages: b.messages[:0],
-		packets:  b.packets[:0],
-		refused:  b.refused[:0],
-		runs:     b.runs[:0],
-		requests: b.requests[:0],
-		gone:     b.gone[:0],
-		admin:    b.admin[:0],
+	empty(&b.jobs)
+	empty(&b.answers)
+	empty(&b.links)
+	empty(&b.slow)
+	empty(&b.messages)
+	empty(&b.packets)
+	empty(&b.refused)
+	empty(&b.runs)
+	empty(&b.requests)
+	empty(&b.gone)
+	empty(&b.admin)
+	b.wrote, b.progress, b.tick, b.ticked, b.submitted = Wrote{}, FetchProgress{}, Tick{}, false, Submitted{}
+	b.msgBytes, b.pktBytes, b.reqBytes = 0, 0, 0
+}
+
+func empty[T any](lane *[]T) {
+	if len(*lane) > 0 { // most lanes are, in most turns
+		clear(*lane)
+		*lane = (*lane)[:0]
 	}
 }
 
-// handle gives the batch to a replica. The tick comes last: what was heard in
+// handle gives the batch to a replica. What comes often goes past
+// Replica.Handle, whose argument is allocated. The tick comes last: what was heard in
 // time must count before the time is over.
 func (b *batch) handle(r *Replica) {
 	if b.wrote.Seq > 0 {
-		r.Handle(b.wrote)
+		r.onWrote(b.wrote)
 	}
 	for _, j := range b.jobs {
-		r.Handle(JobDone{Job: j})
+		r.onApplied(j)
 	}
 	if b.progress.Bytes > 0 {
 		r.Handle(b.progress)
@@ -155,16 +153,16 @@ func (b *batch) handle(r *Replica) {
 		r.Handle(ev)
 	}
 	for _, p := range b.answers {
-		r.Handle(p)
+		r.onPacket(p)
 	}
 	for _, ev := range b.links {
 		r.Handle(ev)
 	}
 	if len(b.messages) > 0 {
-		r.Handle(Received{Messages: b.messages})
+		r.onReceived(b.messages)
 	}
 	for _, p := range b.packets {
-		r.Handle(p)
+		r.onPacket(p)
 	}
 	for _, o := range b.refused {
 		r.Handle(o)
@@ -182,7 +180,7 @@ func (b *batch) handle(r *Replica) {
 		r.Handle(ev)
 	}
 	if b.ticked {
-		r.Handle(b.tick)
+		r.onTick(b.tick)
 	}
 }
 

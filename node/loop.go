@@ -52,6 +52,7 @@ func (l *Loop) Turn() {
 	b.handle(l.replica)
 	l.replica.Flush()
 	b.reset()
+	l.empty = b
 }
 
 // busy tells whether so many requests are open that more are about to come.

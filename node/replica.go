@@ -130,10 +130,7 @@ func (r *Replica) Handle(ev Event) {
 	case Closed:
 		r.onClosed(ev.Conn)
 	case Received:
-		for i := range ev.Messages {
-			r.core.Receive(ev.Messages[i])
-		}
-		r.metrics.Received.Add(uint64(len(ev.Messages)))
+		r.onReceived(ev.Messages)
 	case Wrote:
 		r.onWrote(ev)
 	case JobDone:
@@ -265,8 +262,17 @@ func (r *Replica) onSoft(s raft.Soft) {
 
 func (r *Replica) leads() bool { return r.soft.Role == raft.Leader }
 
+func (r *Replica) onReceived(ms []raft.Message) {
+	for i := range ms {
+		r.core.Receive(ms[i])
+	}
+	r.metrics.Received.Add(uint64(len(ms)))
+}
+
 func (r *Replica) onWrite(w *raft.Write) {
-	assert(len(r.writing) < r.cfg.Raft.MaxWrites, "write %d while %d are under way", w.Seq, len(r.writing))
+	if len(r.writing) >= r.cfg.Raft.MaxWrites {
+		assert(false, "write %d while %d are under way", w.Seq, len(r.writing))
+	}
 	r.writing = append(r.writing, w.Seq)
 	r.unwritten, r.heldAt = 0, r.tick
 	if n := len(w.Entries); n > 0 {
@@ -412,7 +418,9 @@ const lookTicks = 10
 
 // onCommitted puts entries and the tickets that they settle into the job.
 func (r *Replica) onCommitted(entries []raft.Entry) {
-	assert(entries[0].Index == r.handed+1, "committed entry %v after %d", entries[0].EntryID, r.handed)
+	if entries[0].Index != r.handed+1 { // behind an if: the arguments would be allocated for each batch
+		assert(false, "committed entry %v after %d", entries[0].EntryID, r.handed)
+	}
 	r.handed = entries[len(entries)-1].Index
 	assert(len(r.job.entries) == 0, "committed entries for a job that has some")
 	r.job.entries = entries
@@ -462,9 +470,10 @@ func (r *Replica) handJob() {
 func (r *Replica) giveJob() {
 	j := r.job
 	r.jobs++
-	r.job = &Job{}
 	if n := len(r.spare); n > 0 {
 		r.job, r.spare = r.spare[n-1], r.spare[:n-1]
+	} else {
+		r.job = &Job{}
 	}
 	r.d.Apply(j)
 }

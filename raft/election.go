@@ -118,7 +118,7 @@ func (r *Raft) grantedBy(id NodeID) {
 }
 
 func (r *Raft) elected() bool {
-	return len(r.election.votes) >= quorum(len(r.config().Voters()))
+	return len(r.election.votes) >= quorum(r.config().voters())
 }
 
 // onPreVote says whether a vote would be granted. It changes nothing here.

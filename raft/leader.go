@@ -103,13 +103,17 @@ func (r *Raft) heartbeat() {
 // reachesQuorum is check-quorum (thesis 6.2): a leader that no majority answers
 // steps down, so that its clients look for another.
 func (r *Raft) reachesQuorum() bool {
-	voters, reached := r.config().Voters(), 0
-	for _, id := range voters {
-		if w := r.window(id); id == r.cfg.ID || w != nil && w.active(&r.cfg) {
+	voters, reached := 0, 0
+	for _, m := range r.config().Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if w := r.window(m.ID); m.ID == r.cfg.ID || w != nil && w.active(&r.cfg) {
 			reached++
 		}
 	}
-	return reached >= quorum(len(voters))
+	return reached >= quorum(voters)
 }
 
 // outrun tells that a majority of the voters is ahead of this leader's disk.

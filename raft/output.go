@@ -13,7 +13,7 @@ type Room struct {
 
 // Output is everything that the driver has to do now.
 type Output struct {
-	Messages  []Message   // may be sent at once, lost, repeated, reordered
+	Messages  []Message   // may be sent at once, lost, repeated, reordered; the slice is used again by the next Output
 	Write     *Write      // at most one; do writes in Seq order, then call Wrote
 	Committed []Entry     // the next ones to apply, in order
 	Reads     []ReadReady // leadership confirmed; serve once Index is applied
@@ -58,19 +58,21 @@ func (r *Raft) Output(room Room) Output {
 	var out Output
 	disk := room.Write && len(r.w.flight) < r.cfg.MaxWrites
 	hold := room.Hold && r.role == Leader
-	out.Messages = r.answers
+	clear(r.outbox) // what the last one said may hold on to entries
+	ms := append(r.outbox[:0], r.answers...)
 	r.answers = nil
-	out.Messages = r.electionMessages(out.Messages)
+	ms = r.electionMessages(ms)
 	switch r.role {
 	case Leader:
-		out.Messages = r.leaderMessages(out.Messages, disk, hold)
+		ms = r.leaderMessages(ms, disk, hold)
 	case Follower:
-		out.Messages = r.followerReply(out.Messages)
+		ms = r.followerReply(ms)
 	}
-	for i := range out.Messages {
-		m := &out.Messages[i]
+	for i := range ms {
+		m := &ms[i]
 		m.From, m.Boot, m.Seq = r.cfg.ID, r.cfg.Boot, r.w.done
 	}
+	out.Messages, r.outbox = ms, ms
 	out.Reads, r.lead.ready = r.lead.ready, nil
 	out.Lost, r.lost = r.lost, nil
 	if room.Install {

@@ -51,6 +51,7 @@ type Raft struct {
 
 	voteOwed  owedVote
 	answers   []Message // refusals, leaving at once
+	outbox    []Message // of the last Output: room for the next
 	lost      []uint64
 	full      bool
 	low       bool
@@ -418,5 +419,6 @@ func (r *Raft) Clone() *Raft {
 	c.lead.ready = slices.Clone(r.lead.ready)
 	c.answers = slices.Clone(r.answers)
 	c.lost = slices.Clone(r.lost)
+	c.outbox = nil
 	return &c
 }

@@ -44,11 +44,16 @@ func (r *Raft) confirmReads() {
 	if l.confirmed == l.round {
 		return
 	}
-	var rounds []Index
-	for _, id := range r.config().Voters() {
-		if id == r.cfg.ID {
+	var few [8]Index // on the stack: this runs with every reply
+	rounds := few[:0]
+	for i := range r.config().Members {
+		m := &r.config().Members[i]
+		if m.Learner {
+			continue
+		}
+		if m.ID == r.cfg.ID {
 			rounds = append(rounds, Index(l.round))
-		} else if w := r.window(id); w != nil {
+		} else if w := r.window(m.ID); w != nil {
 			rounds = append(rounds, Index(w.round))
 		}
 	}

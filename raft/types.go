@@ -121,6 +121,17 @@ func (c Configuration) Voters() []NodeID {
 	return ids
 }
 
+// voters is how many members vote.
+func (c Configuration) voters() int {
+	n := 0
+	for i := range c.Members {
+		if !c.Members[i].Learner {
+			n++
+		}
+	}
+	return n
+}
+
 func cmpID(a, b NodeID) int {
 	switch {
 	case a < b:

@@ -106,12 +106,12 @@ func (w *window) active(cfg *Config) bool {
 }
 
 func (w *window) verify(last Index) {
-	assert(w.match < w.next, "member %v: match %d, next %d", w.id, w.match, w.next)
-	assert(w.next <= last+1, "member %v: next %d, last %d", w.id, w.next, last)
-	assert(!w.probe || len(w.sent) == 0, "member %v: probing with %d sent", w.id, len(w.sent))
+	assert3(w.match < w.next, "member %v: match %d, next %d", w.id, w.match, w.next)
+	assert3(w.next <= last+1, "member %v: next %d, last %d", w.id, w.next, last)
+	assert2(!w.probe || len(w.sent) == 0, "member %v: probing with %d sent", w.id, len(w.sent))
 	for i, s := range w.sent {
-		assert(s.last > w.match, "member %v: sent %d, match %d", w.id, s.last, w.match)
-		assert(s.last < w.next, "member %v: sent %d, next %d", w.id, s.last, w.next)
-		assert(i == 0 || w.sent[i-1].last < s.last, "member %v: sent does not ascend at %d", w.id, i)
+		assert3(s.last > w.match, "member %v: sent %d, match %d", w.id, s.last, w.match)
+		assert3(s.last < w.next, "member %v: sent %d, next %d", w.id, s.last, w.next)
+		assert2(i == 0 || w.sent[i-1].last < s.last, "member %v: sent does not ascend at %d", w.id, i)
 	}
 }

@@ -3,7 +3,7 @@ package mutants
 // Each rule of the simulator is seen to fire: these mistakes are found by it within the seeds of tier 1.
 var simMutants = []mutant{
 	{"a leader is elected with one vote less", "election safety", "raft/election.go", []edit{
-		{"len(r.election.votes) >= quorum(len(r.config().Voters()))", "len(r.election.votes)+1 >= quorum(len(r.config().Voters()))"},
+		{"len(r.election.votes) >= quorum(r.config().voters())", "len(r.election.votes)+1 >= quorum(r.config().voters())"},
 	}, []string{"sim TestReplicas"}},
 	{"a crash takes a confirmed write along", "term and vote never regress on disk; committed stays committed", "raftlog/mem.go", []edit{
 		{"	m.Confirm(min(keep, len(m.flight)))\n	m.flight", "	m.Confirm(min(keep, len(m.flight)))\n	if keep == 0 && len(m.past) > 0 {\n		m.disk = m.past[len(m.past)-1]\n	}\n	m.flight"},
