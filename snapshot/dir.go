@@ -155,7 +155,7 @@ func (d *Dir) check(id raft.EntryID) (Info, error) {
 	}
 	defer f.Close()
 	f.DropCache()
-	info, err := Verify(bufio.NewReaderSize(f, fillStep))
+	info, err := Verify(bufio.NewReaderSize(f, readAhead))
 	if err != nil {
 		return Info{}, fmt.Errorf("verify %s: %w", d.file(id, ""), err)
 	}

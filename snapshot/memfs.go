@@ -419,6 +419,11 @@ func (f *memFile) Write(p []byte) (int, error) {
 		p = p[:len(p)/2]
 	}
 	n := f.node
+	if f.at == len(n.data) { // as nearly always
+		n.data = append(n.data, p...)
+		f.at += len(p)
+		return len(p), err
+	}
 	n.own(f.at)
 	if f.at > len(n.data) {
 		n.data = append(n.data, make([]byte, f.at-len(n.data))...)

@@ -17,7 +17,7 @@ func (d *Dir) Open(last raft.EntryID) (raft.SnapshotMeta, io.ReadCloser, error) 
 	if err != nil {
 		return raft.SnapshotMeta{}, nil, err
 	}
-	s := newScanner(bufio.NewReaderSize(f, fillStep))
+	s := newScanner(bufio.NewReaderSize(f, readAhead))
 	_, err = s.next()
 	if err == nil && s.meta.Last != last {
 		err = fmt.Errorf("describes %v: %w", s.meta.Last, ErrDamaged)

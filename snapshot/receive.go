@@ -152,7 +152,7 @@ func (d *Dir) openPart(meta raft.SnapshotMeta) (*part, error) {
 
 func (p *part) verify() error {
 	p.f.DropCache()
-	p.s = newScanner(bufio.NewReaderSize(p.f, fillStep))
+	p.s = newScanner(bufio.NewReaderSize(p.f, readAhead))
 	for {
 		had := p.s.head
 		_, err := p.s.next()
@@ -226,7 +226,7 @@ func (p *part) once(ctx context.Context, open func(context.Context, uint64) (io.
 		return fmt.Errorf("%w: %w", err, errForeign)
 	}
 	defer src.Close()
-	p.s.r = bufio.NewReaderSize(src, fillStep)
+	p.s.r = bufio.NewReaderSize(src, readAhead)
 	told := start
 	for {
 		if err := ctx.Err(); err != nil {

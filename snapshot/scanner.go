@@ -15,6 +15,10 @@ import (
 // fillStep bounds how far memory runs ahead of the bytes that really came.
 const fillStep = 64 << 10
 
+// readAhead is for what is small: heads of blocks, and blocks of a small state.
+// What is larger is read past it.
+const readAhead = 4 << 10
+
 // errSums means that each frame fits and the whole does not: no byte can be trusted.
 var errSums = errors.New("sum of the whole file differs")
 

@@ -49,7 +49,7 @@ type view struct {
 	users    []User // as they were
 	nextUser int
 
-	births [birthBuckets]uint64 // as they were
+	births *[birthBuckets]uint64 // as they were
 
 	flushed     *btree.BTreeG[*item] // the keys, since FLUSHALL took them from the state; nobody changes them
 	flushedCost int64
@@ -101,8 +101,12 @@ func (m *Machine) Freeze() error {
 		oldKeys: btree.NewBTreeGOptions(func(a, b item) bool { return a.key < b.key }, btree.Options{NoLocks: true}),
 		limit:   m.viewLimit,
 		users:   s.users,
-		births:  s.births,
+		births:  m.births,
 	}
+	if m.births = nil; s.view.births == nil {
+		s.view.births = new([birthBuckets]uint64)
+	}
+	*s.view.births = s.births
 	return nil
 }
 
@@ -125,7 +129,12 @@ func (m *Machine) Step(dst []byte, max int) (out []byte, done bool, err error) {
 }
 
 // Thaw ends the view, finished or not. Without one it does nothing.
-func (m *Machine) Thaw() { m.st.view, m.gone = nil, nil }
+func (m *Machine) Thaw() {
+	if v := m.st.view; v != nil {
+		m.births = v.births
+	}
+	m.st.view, m.gone = nil, nil
+}
 
 // keepKey puts a key aside that is about to change, if the view still needs it.
 func (v *view) keepKey(it *item) {

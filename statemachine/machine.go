@@ -18,7 +18,8 @@ type Machine struct {
 
 	onUsers   func([]User) // told of every change of users
 	viewLimit int64
-	gone      error // why the view that was asked for ended early
+	gone      error                 // why the view that was asked for ended early
+	births    *[birthBuckets]uint64 // room for those of the next view
 
 	outer, inner, nested Command  // decoding scratch
 	found                []string // of scan

@@ -83,8 +83,8 @@ func malformed(format string, args ...any) error {
 }
 
 const (
-	sourceBytes = 256 << 10 // read ahead
-	pieceBytes  = 1 << 20   // most that is allocated on the word of a length field
+	sourceBytes = 16 << 10 // read ahead; what comes is in memory already
+	pieceBytes  = 1 << 20  // most that is allocated on the word of a length field
 )
 
 // source reads fields until the first fault and remembers that one. A length

@@ -95,7 +95,7 @@ var snapshotMutants = []mutant{
 		{"	if err == nil {\n		err = p.f.Sync()\n	} else if", "	if err == nil {\n	} else if"},
 	}, []string{"snapshot TestCrashInReceiveLeavesOldOrNew"}},
 	{"the newest snapshot is not verified", "one that fails its checksums is never used", "snapshot/dir.go", []edit{
-		{"	info, err := Verify(bufio.NewReaderSize(f, fillStep))", "	info, err := Info{Meta: raft.SnapshotMeta{Last: id}}, error(nil)\n	if false {\n		info, err = Verify(bufio.NewReaderSize(f, fillStep))\n	}"},
+		{"	info, err := Verify(bufio.NewReaderSize(f, readAhead))", "	info, err := Info{Meta: raft.SnapshotMeta{Last: id}}, error(nil)\n	if false {\n		info, err = Verify(bufio.NewReaderSize(f, readAhead))\n	}"},
 	}, []string{"snapshot TestNewestPassesOverDamagedOnes"}},
 	{"the snapshot that was just made is retired", "only what a newer one makes needless is removed", "snapshot/dir.go", []edit{
 		{"if id == made || i < d.opt.Keep && older", "if i < d.opt.Keep && older"},
