@@ -444,6 +444,9 @@ func (w *world) record(o *op, res *statemachine.Result) {
 		return
 	}
 	x.Client, x.Call, x.Return = o.c.n, int64(o.call), int64(w.now)
+	if ops := w.history.ops; len(ops) == cap(ops) {
+		w.history.ops = slices.Grow(ops, len(ops)+256) // append would copy a long history often
+	}
 	w.history.ops = append(w.history.ops, x)
 }
 

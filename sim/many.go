@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +42,9 @@ func PictureIn(dir string, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("raftkv-sim-%d.html", seed))
 }
 
+// gcPercent is GOGC while many seeds are played.
+const gcPercent = 400
+
 // RunMany plays n seeds from first on, in so many goroutines, each a run of its
 // own. opt.Picture is a directory here. After three failures no more are begun. told, if not nil, is called
 // after each run, by one goroutine at a time.
@@ -53,6 +57,9 @@ func RunMany(first, n uint64, lanes int, opt Options, told func(done uint64, sum
 		next     = first
 	)
 	pictures := opt.Picture
+	// What a run keeps is a few megabytes: the collector would begin anew every few
+	// milliseconds.
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	for range lanes {
 		// Plays seeds until none is left. Owns its runs; RunMany waits for it.
 		all.Go(func() {

@@ -60,12 +60,14 @@ func Check(ops []Op, timeout time.Duration, picture string) error {
 		history = append(history, porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Output: o, Return: end})
 	}
 	m := model()
-	verdict, info := porcupine.CheckOperationsVerbose(m, history, timeout)
+	verdict := porcupine.CheckOperationsTimeout(m, history, timeout)
 	if verdict == porcupine.Ok {
 		return nil
 	}
 	where := ""
 	if picture != "" {
+		// Once more: to keep what a picture needs costs, and is hardly ever wanted.
+		_, info := porcupine.CheckOperationsVerbose(m, history, timeout)
 		where = draw(m, info, picture)
 	}
 	if verdict == porcupine.Unknown {
@@ -128,7 +130,7 @@ func model() porcupine.Model {
 				}
 				return o.Unknown || o.Ran == ran, s
 			default:
-				return o.Unknown || o.Seen == s, s
+				return o.Unknown || o.Seen == s, state
 			}
 		},
 		DescribeOperation: func(input, _ any) string {
