@@ -30,8 +30,8 @@ var _ Store = (*Mem)(nil)
 // maxPast bounds how many writes Forget can take back.
 const maxPast = 8
 
-// state is the content of the store after some write. States share the entries:
-// they are only appended to, and copied when cut.
+// state is the content of the store after some write. States share the entries
+// and the runs: they are only appended to, and copied when cut.
 type state struct {
 	shape   shape
 	entries []raft.Entry
@@ -200,7 +200,9 @@ func (s *state) with(w *raft.Write) (state, error) {
 		return state{}, err
 	}
 	next := *s
-	next.shape.runs = slices.Clone(s.shape.runs)
+	if w.Reset || w.Base.Index > s.shape.base.Index {
+		next.shape.runs = slices.Clone(s.shape.runs)
+	}
 	next.shape.apply(w)
 	first := next.shape.base.Index + 1
 	switch {

@@ -110,7 +110,7 @@ func (s *shape) apply(w *raft.Write) {
 	if len(w.Entries) > 0 {
 		first := w.Entries[0].Index
 		n := sort.Search(len(s.runs), func(n int) bool { return s.runs[n].first >= first })
-		s.runs = s.runs[:n]
+		s.runs = s.runs[:n:n] // Mem has states that share them
 		for i := range w.Entries {
 			s.push(w.Entries[i].EntryID)
 		}

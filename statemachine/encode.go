@@ -1,6 +1,9 @@
 package statemachine
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // The content of a snapshot: what Step encodes and Restore reads. See
 // docs/formats-statemachine.md. A file around it carries checksums.
@@ -39,6 +42,9 @@ func (h *header) append(dst []byte) []byte {
 }
 
 func appendSession(dst []byte, s *session) []byte {
+	if len(s.kept) >= 16 {
+		dst = slices.Grow(dst, int(s.bytes)) // at once, not by doubling
+	}
 	dst = binary.AppendUvarint(dst, s.id)
 	dst = binary.AppendUvarint(dst, s.last)
 	dst = binary.AppendUvarint(dst, s.used)

@@ -2,6 +2,7 @@ package statemachine
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/zeebo/xxh3"
 )
@@ -82,6 +83,7 @@ func (v *view) appendBirths(dst []byte) []byte {
 			count++
 		}
 	}
+	dst = slices.Grow(dst, 4+count*8) // about: a bucket takes two bytes, an index a few
 	dst = append(dst, sectionBirths)
 	dst = binary.AppendUvarint(dst, uint64(count))
 	for b, index := range v.births {
