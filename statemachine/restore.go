@@ -83,7 +83,7 @@ func malformed(format string, args ...any) error {
 }
 
 const (
-	sourceBytes = 16 << 10 // read ahead; what comes is in memory already
+	sourceBytes = 64 << 10 // read ahead; what comes is in memory already
 	pieceBytes  = 1 << 20  // most that is allocated on the word of a length field
 )
 
