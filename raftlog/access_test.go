@@ -135,3 +135,29 @@ func TestModes(t *testing.T) {
 		}
 	}
 }
+
+// DE-16: whoever removes or replaces the file of the log under a running node gets no
+// more confirmations: what is written to a file without a name is gone with the process.
+func TestRemovedFileConfirmsNothing(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"removed":           os.Remove,
+		"directory removed": func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+		"replaced by another": func(path string) error {
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.Rename(path, path+".old"), os.WriteFile(path, b, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "log")
+			b, _ := open(t, dir, small)
+			write(t, b, &raft.Write{Seq: 1, State: raft.HardState{Term: 1}, Entries: entriesOf(1, 1, 3, 10)})
+			if err := damage(b.active.path); err != nil {
+				t.Fatal(err)
+			}
+			w := &raft.Write{Seq: 2, State: raft.HardState{Term: 1}, Entries: entriesOf(1, 4, 5, 10)}
+			if err := b.Write(w); !errors.Is(err, ErrDisk) || !strings.Contains(err.Error(), "while it was in use") {
+				t.Errorf("err = %v", err)
+			}
+		})
+	}
+}

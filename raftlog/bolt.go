@@ -78,6 +78,9 @@ func (b *Bolt) write(w *raft.Write) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	if err := b.active.inPlace(); err != nil {
+		return err
+	}
 	b.fresh = false
 	b.transactions.Add(1)
 	next := ballot{term: w.State.Term, vote: w.State.Vote, fence: w.Fence, seq: w.Seq}

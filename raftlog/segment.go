@@ -45,7 +45,8 @@ type segment struct {
 	salt   salt
 	path   string
 	db     *bbolt.DB
-	from   raft.Index // see record
+	file   os.FileInfo // which file path named when it was opened
+	from   raft.Index  // see record
 	prev   raft.Term
 }
 
@@ -62,7 +63,25 @@ func openSegment(dir string, number uint64, o Options) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &segment{number: number, salt: saltOf(number), path: path, db: db}, nil
+	file, err := os.Stat(path)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return &segment{number: number, salt: saltOf(number), path: path, db: db, file: file}, nil
+}
+
+// inPlace is an error if the file that bbolt writes is no longer the one under its
+// name. The kernel goes on to take writes of a file that was removed; they are gone with the process.
+func (s *segment) inPlace() error {
+	now, err := os.Stat(s.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s was removed while it was in use: %w", s.path, ErrDisk)
+	case err == nil && !os.SameFile(s.file, now):
+		return fmt.Errorf("%s was replaced by another file while it was in use: %w", s.path, ErrDisk)
+	}
+	return err
 }
 
 // listSegments returns the numbers of the segments in dir, ascending.

@@ -28,6 +28,9 @@ var raftlogMutants = []mutant{
 	{"a failed write is tried again", "a failed write or sync is final", "raftlog/bolt.go", []edit{
 		{"		b.failed = fmt.Errorf(\"write %d to the log in %s: %w\", w.Seq, b.dir, err)\n		return b.failed", "		return fmt.Errorf(\"write %d to the log in %s: %w\", w.Seq, b.dir, err)"},
 	}, []string{"raftlog TestFailedWriteIsFinal"}},
+	{"a removed file takes writes", "what is confirmed has a name on the disk", "raftlog/bolt.go", []edit{
+		{"	if err := b.active.inPlace(); err != nil {\n		return err\n	}\n", ""},
+	}, []string{"raftlog TestRemovedFileConfirmsNothing"}},
 	{"what was behind new entries stays", "a write replaces everything from its first entry on", "raftlog/bolt.go", []edit{
 		{"		if err := entries.Delete(k); err != nil {\n			return err\n		}\n", "		_ = k\n"},
 	}, []string{"raftlog TestStores"}},
