@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/internal/testenv"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raftlog"
 	"github.com/raftkv/raftkv/raftlog/raftlogtest"
 )
@@ -18,29 +19,12 @@ import (
 // made: all that it confirmed, and of those after it at most the next one, whole.
 func verifyDir(t testing.TB, dir string, seed, confirmed uint64) (found uint64) {
 	t.Helper()
-	s, err := raftlog.Open(dir, childOptions())
-	if err != nil {
-		t.Fatalf("after the crash: %v", err)
-	}
-	defer s.Close()
-	got, err := s.Load()
+	found, fenced, err := examine(t, dir, seed, confirmed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := raftlogtest.NewGen(seed)
-	before := g.D.Seq
-	for g.D.Seq < got.Seq {
-		before = g.D.Seq
-		g.Next()
-	}
-	switch {
-	case got.Seq < confirmed:
-		t.Fatalf("write %d was confirmed, the disk has %d", confirmed, got.Seq)
-	case got.Seq > confirmed && before > confirmed:
-		t.Fatalf("write %d was confirmed last, the disk has %d", confirmed, got.Seq)
-	}
-	if diff := raftlogtest.Diff(got, g.D); diff != "" {
-		t.Fatalf("seed %d, write %d: %s", seed, got.Seq, diff)
+	if fenced {
+		t.Fatalf("seed %d, write %d: fenced without a reason", seed, found)
 	}
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -51,7 +35,40 @@ func verifyDir(t testing.TB, dir string, seed, confirmed uint64) (found uint64) 
 			t.Errorf("left behind: %s", name.Name())
 		}
 	}
-	return got.Seq
+	return found
+}
+
+// examine is verifyDir for a directory that may be damaged. It tells whether Open raised the fence.
+func examine(t testing.TB, dir string, seed, confirmed uint64) (found uint64, fenced bool, err error) {
+	t.Helper()
+	s, err := raftlog.Open(dir, childOptions())
+	if err != nil {
+		return 0, false, fmt.Errorf("after the crash: %w", err)
+	}
+	defer s.Close()
+	got, err := s.Load()
+	if err != nil {
+		return 0, false, err
+	}
+	g := raftlogtest.NewGen(seed)
+	before := g.D.Seq
+	for g.D.Seq < got.Seq {
+		before = g.D.Seq
+		g.Next()
+	}
+	switch {
+	case got.Seq < confirmed:
+		return got.Seq, false, fmt.Errorf("write %d was confirmed, the disk has %d", confirmed, got.Seq)
+	case got.Seq > confirmed && before > confirmed:
+		return got.Seq, false, fmt.Errorf("write %d was confirmed last, the disk has %d", confirmed, got.Seq)
+	}
+	if fenced = got.Fence == raft.FenceOneBack && g.D.Fence < got.Fence; fenced {
+		got.Fence = g.D.Fence
+	}
+	if diff := raftlogtest.Diff(got, g.D); diff != "" {
+		return got.Seq, fenced, fmt.Errorf("seed %d, write %d: %s", seed, got.Seq, diff)
+	}
+	return got.Seq, fenced, nil
 }
 
 // A process that is killed at any moment leaves every confirmed write (PC-04).

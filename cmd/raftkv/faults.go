@@ -18,10 +18,10 @@ import (
 //
 //	fault-diverge@NAME   applies it wrongly
 //	fault-stall@NAME     its loop stands still when it proposes it
+//	fault-panic@NAME     its loop panics when it proposes it
+//	fault-poison         it panics when it applies it, on every node
 //
 // The variable FAULT_LEVEL is the level of commands that this binary says it knows.
-//
-//	fault-panic@NAME     its loop panics when it proposes it
 func faulty(c *node.Config, m node.Machine) node.Machine {
 	if n, err := strconv.ParseUint(os.Getenv("FAULT_LEVEL"), 10, 32); err == nil {
 		m.(*statemachine.Machine).PretendLevel(uint32(n))
@@ -45,6 +45,9 @@ type faultyMachine struct {
 }
 
 func (m *faultyMachine) Apply(e raft.Entry, dst []byte) []byte {
+	if bytes.Contains(e.Data, []byte("fault-poison")) {
+		panic("fault-poison")
+	}
 	if i := bytes.Index(e.Data, m.diverge); i >= 0 {
 		e.Data = bytes.Clone(e.Data)
 		e.Data[i] = 'F'
