@@ -81,6 +81,7 @@ func TestFollowersDiskHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := diskOf(c, disks, hung)
+		failed := w.Failed()
 		d.freeze(t)
 		for range 10 {
 			progress(t, w)
@@ -91,6 +92,9 @@ func TestFollowersDiskHangs(t *testing.T) {
 		}
 		if is.Role != "leader" || is.Term != was.Term {
 			t.Errorf("%s was leader of term %d and is %s of term %d", lead.Name, was.Term, is.Role, is.Term)
+		}
+		if n := w.Failed() - failed; n > 0 {
+			t.Errorf("%d requests failed, of clients at all three nodes", n)
 		}
 		d.thaw(t)
 		caughtUp(t, hung, leader(t, c))

@@ -87,3 +87,59 @@ func TestPausedLeader(t *testing.T) {
 		}
 	})
 }
+
+// PC-01: a follower is killed and comes back under load. Clients of the other two see no
+// error, unless their leader changes at the same time for a reason of its own.
+func TestKilledFollowerIsNotNoticed(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{})
+	victim := follower(t, c)
+	var endpoints []string
+	for _, n := range c.Nodes {
+		if n != victim {
+			endpoints = append(endpoints, n.Client)
+		}
+	}
+	quiet, all := 0, 0
+	tormentAt(t, c, endpoints, func(w *selftest.Workload) {
+		for ; quiet < rounds(2, 5); all++ {
+			if all == 30 {
+				t.Fatalf("in %d rounds the leader stayed %d times", all, quiet)
+			}
+			until(t, "another leader than the victim", func() (bool, error) {
+				l := leader(t, c)
+				if l == victim {
+					do(t, l, "RAFT", "TRANSFER")
+				}
+				return l != victim, nil
+			})
+			before, err := leader(t, c).Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := w.Failed()
+			victim.Kill()
+			progress(t, w)
+			if err := victim.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Ready(deadline(t)); err != nil {
+				t.Fatal(err)
+			}
+			progress(t, w)
+			n := w.Failed() - failed
+			after, err := leader(t, c).Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if before.Term != after.Term {
+				continue
+			}
+			quiet++
+			if n > 0 {
+				t.Errorf("%d requests failed, and the leader was the same", n)
+			}
+		}
+	})
+	t.Logf("%d kills, with the same leader before and after", quiet)
+}

@@ -37,6 +37,7 @@ type Workload struct {
 	tried map[string]map[string]bool // key, token, sent at least once
 	open  map[string]int             // key as chosen, without its last number: unknown outcomes
 	done  int
+	fails int
 }
 
 // How long one attempt may take, and how long a session's append is repeated.
@@ -98,6 +99,24 @@ func (w *Workload) Acked() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.done
+}
+
+// Failed is how many attempts were refused, not answered, or found nobody.
+func (w *Workload) Failed() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fails
+}
+
+// count notes how an attempt ended.
+func (w *Workload) count(o Outcome) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o == OK {
+		w.done++
+	} else {
+		w.fails++
+	}
 }
 
 // Stop ends the clients and checks what they saw: every acknowledged token is
@@ -186,6 +205,7 @@ func (c *worker) do(ctx context.Context, args ...string) (string, Outcome, error
 		defer cancel()
 		conn, err := Dial(d, c.w.Endpoints[c.rand.IntN(len(c.w.Endpoints))])
 		if err != nil {
+			c.w.count(NotApplied)
 			return "", NotApplied, err
 		}
 		c.conn = conn
@@ -195,11 +215,7 @@ func (c *worker) do(ctx context.Context, args ...string) (string, Outcome, error
 	if err != nil && !errors.As(err, &reply) || outcome == NotApplied && c.rand.IntN(4) == 0 {
 		c.hangUp()
 	}
-	if outcome == OK {
-		c.w.mu.Lock()
-		c.w.done++
-		c.w.mu.Unlock()
-	}
+	c.w.count(outcome)
 	return v.Text(), outcome, err
 }
 

@@ -215,7 +215,7 @@ func (d *daemon) waitForSpace(ctx context.Context) error {
 		}
 		if !waits {
 			d.say("waiting for disk space: free some in " + d.cfg.Node.DataDir)
-			d.log.Error("the disk is full; waiting until there is space", "free", free, "need", startBytes, "dir", d.cfg.Node.DataDir)
+			d.log.Error("the disk is full, or has no inodes left; waiting until there is space", "free", free, "need", startBytes, "dir", d.cfg.Node.DataDir)
 		}
 		select {
 		case <-ctx.Done():
@@ -225,11 +225,19 @@ func (d *daemon) waitForSpace(ctx context.Context) error {
 	}
 }
 
-// freeSpace is how many bytes this process may still write to the data directory.
+// reserveInodes is how many files a file system must still take: a node makes some for each
+// vote, start, snapshot and segment.
+const reserveInodes = 32
+
+// freeSpace is how many bytes this process may still write to the data directory. Where
+// no file can be made any more, that is none.
 func (d *daemon) freeSpace() (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.cfg.Node.DataDir, &st); err != nil {
 		return 0, err
+	}
+	if st.Files > 0 && st.Ffree < reserveInodes { // some file systems don't count them
+		return 0, nil
 	}
 	return st.Bavail * uint64(st.Bsize), nil
 }
