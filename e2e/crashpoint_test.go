@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -123,4 +125,98 @@ func TestSweepFindsLoss(t *testing.T) {
 	if gone := a.lost(t, n); len(gone) != 20 {
 		t.Errorf("found %d of 20 lost keys", len(gone))
 	}
+}
+
+// PC-04, PC-06: a node of three dies at the k-th call of a kind, under load, now one and now another:
+// between what it has on its disk and what it has told the others. Its disk then has all that it had
+// acknowledged to the leader, and everything that torment looks at holds.
+func TestCrashPointsInACluster(t *testing.T) {
+	needStrace(t)
+	parallel(t)
+	calls := filepath.Join(t.TempDir(), "calls")
+	fault, victim := "", 0
+	c := start(t, selftest.Options{YAML: strings.ReplaceAll(small, "200", "60"), Wrap: func(i int, argv []string) []string {
+		if fault == "" || i != victim+1 {
+			return argv
+		}
+		return append([]string{"strace", "-DD", "-f", "-qq", "-yy", "-s", "0", "-o", calls,
+			"-e", "trace=" + traced([]string{fault}), "-e", "inject=" + fault}, argv...)
+	}})
+	died, atPeers, matched := map[string]int{}, 0, 0
+	torment(t, c, func(w *selftest.Workload) {
+		for i, at := range []string{"pwrite64:4", "write:30", "fdatasync:3", "write:75", "pwrite64:41", "write:50", "fdatasync:20", "write:100"} {
+			call, k, _ := strings.Cut(at, ":")
+			victim = i % len(c.Nodes)
+			n := c.Nodes[victim]
+			n.Kill()
+			fault = fmt.Sprintf("%s:signal=SIGKILL:when=%s", call, k)
+			if err := n.Start(); err != nil {
+				t.Fatal(err)
+			}
+			from := w.Acked()
+			until(t, n.Name+" to die", func() (bool, error) { return n.Pid() == 0 || w.Acked() >= from+600, nil })
+			if n.Pid() == 0 {
+				died[call]++
+				if call == "write" && endsAtPeer(t, calls) {
+					atPeers++
+				}
+			}
+			n.Kill()
+			fault = ""
+			if match := matchOf(t, c, n); match > 0 {
+				matched++
+				if has := newestIndex(t, n); has < match {
+					t.Errorf("%s died at %s: it had acknowledged entry %d, its log ends at %d", n.Name, at, match, has)
+				}
+			}
+			if err := n.Start(); err != nil {
+				t.Fatal(err)
+			}
+			progress(t, w)
+		}
+	})
+	t.Logf("deaths %v, %d of them while it wrote to a peer; %d times the leader knew what it had acknowledged", died, atPeers, matched)
+	if died["pwrite64"] == 0 || died["fdatasync"] == 0 || atPeers == 0 || matched == 0 {
+		t.Error("too little was tested")
+	}
+}
+
+// endsAtPeer tells whether the last call of strace's log was one to a peer's socket.
+func endsAtPeer(t *testing.T, log string) bool {
+	t.Helper()
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := ""
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "write(") {
+			at = line
+		}
+	}
+	return regexp.MustCompile(`:51\d\d[->\]]`).MatchString(at)
+}
+
+// matchOf is the newest entry that a node has acknowledged to the present leader; 0 if none is known.
+func matchOf(t *testing.T, c *selftest.Cluster, n *selftest.Node) uint64 {
+	t.Helper()
+	s, err := leader(t, c).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range s.Members {
+		if m.Name == n.Name {
+			return m.Match
+		}
+	}
+	return 0
+}
+
+// newestIndex is where the log of a node ends that doesn't run.
+func newestIndex(t *testing.T, n *selftest.Node) (last uint64) {
+	t.Helper()
+	if _, err := fmt.Sscanf(strings.ReplaceAll(newestEntry(t, n), "/", " "), "%d %d", new(uint64), &last); err != nil {
+		t.Fatal(err)
+	}
+	return last
 }

@@ -97,7 +97,7 @@ func TestTornMetaPageFencesUntilCaughtUp(t *testing.T) {
 func newestEntry(t *testing.T, n *selftest.Node) string {
 	t.Helper()
 	out, _ := command(t, "data", "check", n.Data)
-	entries := regexp.MustCompile(`(?m)^(\d+)/(\d+) type`).FindAllStringSubmatch(out, -1)
+	entries := regexp.MustCompile(`(?m)^log-.* entries \d+ to (\d+)/(\d+) after`).FindAllStringSubmatch(out, -1)
 	if len(entries) == 0 {
 		t.Fatalf("no entries:\n%s", out)
 	}
