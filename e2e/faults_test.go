@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -125,6 +126,7 @@ func TestStuckLoopEndsTheNode(t *testing.T) {
 // PC-15: an entry that makes whoever applies it panic. Every node stops at that entry
 // and names it, however often it is started; none goes on without it. A program that can apply it heals the cluster.
 func TestPoisonedEntryStopsEveryNodeThere(t *testing.T) {
+	testenv.FullOnly(t)
 	parallel(t)
 	c := start(t, selftest.Options{Bin: withFaults(t), YAML: "limits: {request_timeout: 2s}\n"})
 	do(t, c.Nodes[0], "SET", "before", "1")

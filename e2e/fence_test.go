@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -25,6 +26,7 @@ func third(c *selftest.Cluster, a, b *selftest.Node) *selftest.Node {
 // with the leader away the follower must not elect the one that lacks it. It is
 // fenced, says so, catches up once there is a leader, and then votes and stands again.
 func TestTornMetaPageFencesUntilCaughtUp(t *testing.T) {
+	testenv.FullOnly(t)
 	parallel(t)
 	c := start(t, selftest.Options{})
 	l, f := leader(t, c), follower(t, c)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -23,6 +24,7 @@ func TestDirectoryRemovedUnderADaemon(t *testing.T) {
 		{"log of a follower", "log", follower},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			testenv.FullOnly(t)
 			parallel(t)
 			c := start(t, selftest.Options{})
 			n := tc.victim(t, c)

@@ -5,10 +5,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -114,4 +116,74 @@ func TestKilledNodeLeavesNobodyWaiting(t *testing.T) {
 	}
 	t.Logf("%d connections ended; of %d writes under way at a follower %d were applied, %d not, %d unknown",
 		len(conns), clients, seen[selftest.OK], seen[selftest.NotApplied], seen[selftest.Unknown])
+}
+
+// PC-11: a node is told to stop while there is no leader, and while it writes a snapshot. It
+// ends with 0, within its stop timeout by the ticks of its own clock, and comes back with everything.
+func TestTerminateInAnElectionAndInASnapshot(t *testing.T) {
+	testenv.FullOnly(t)
+	parallel(t)
+	c := start(t, selftest.Options{YAML: "snapshot: {log_entries: 20, log_bytes: 64MiB, keep_entries: 1}\nservice: {stop_timeout: 20s}\n"})
+	big := strings.Repeat("x", 1<<20)
+	l := leader(t, c)
+	for _, key := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+		do(t, l, "SET", key, key+big)
+	}
+	stop := func(n *selftest.Node) {
+		t.Helper()
+		n.Terminate()
+		if err := n.Ends(deadline(t), 0); err != nil {
+			t.Fatal(err)
+		}
+		if log := string(logOf(t, n)); strings.Contains(log, "not everything was finished in time") || strings.Contains(log, "clients were cut off") {
+			t.Errorf("%s did not stop in time:\n%s", n.Name, n.Tail(5))
+		}
+	}
+
+	// In a snapshot: a file is being written.
+	f := follower(t, c)
+	conn, err := selftest.Dial(deadline(t), f.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	writing := func() bool {
+		files, err := filepath.Glob(filepath.Join(f.Data, "snapshots", "*.tmp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files) > 0
+	}
+	until(t, f.Name+" to write a snapshot", func() (bool, error) {
+		do(t, l, "SET", "again", "x") // else it has one already
+		if err := conn.Send("RAFT", "SNAPSHOT"); err != nil {
+			return false, err
+		}
+		for range 5000 {
+			if writing() {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	stop(f)
+
+	// In an election: one voter of three is left, then told to stop while it stands.
+	l.Kill()
+	alone := third(c, l, f)
+	until(t, alone.Name+" to stand", func() (bool, error) {
+		s, err := alone.Status(t.Context())
+		return err == nil && strings.Contains(s.Role, "candidate"), err
+	})
+	stop(alone)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, f, "GET", "z"); got != "z"+big {
+		t.Errorf("z has %d bytes", len(got))
+	}
+	sameState(t, c)
 }
