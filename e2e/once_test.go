@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -66,4 +69,46 @@ func TestHarnessFindsNaiveRetries(t *testing.T) {
 	if !contains(err, "times") { // mostly twice, and more often where several replies were lost
 		t.Errorf("nothing was found: %v", err)
 	}
+}
+
+// CS-03: one request of a session is sent to all nodes at once. It takes effect once, and
+// each of them answers what it did then.
+func TestOneRequestAtAllNodesAtOnce(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{})
+	session := do(t, c.Nodes[0], "SESSION", "OPEN")
+	var conns []*selftest.Conn
+	for _, n := range c.Nodes {
+		conn, err := selftest.Dial(deadline(t), n.Client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns = append(conns, conn)
+	}
+	want := ""
+	for seq := 1; seq <= rounds(200, 1000); seq++ {
+		token := fmt.Sprintf("<%d>", seq)
+		want += token
+		answers := make([]string, len(conns))
+		var all sync.WaitGroup
+		for i, conn := range conns {
+			all.Go(func() {
+				v, _, err := conn.Do(attempt, "ONCE", session, strconv.Itoa(seq), "APPEND", "k", token)
+				if answers[i] = v.Text(); err != nil {
+					answers[i] = err.Error()
+				}
+			})
+		}
+		all.Wait()
+		for i, got := range answers {
+			if got != strconv.Itoa(len(want)) {
+				t.Fatalf("number %d at %s: %s, want %d", seq, c.Nodes[i].Name, got, len(want))
+			}
+		}
+	}
+	if got := do(t, c.Nodes[0], "GET", "k"); got != want {
+		t.Errorf("the value is %q, want %q", got, want)
+	}
+	sameState(t, c)
 }

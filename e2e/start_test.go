@@ -117,7 +117,8 @@ func TestDamagedLogIsRefused(t *testing.T) {
 	}
 }
 
-// An HTTP request on the client port is closed, garbage on the peer port too; the node goes on.
+// BI-03, BI-15: an HTTP request on the client port is closed and called an attack, garbage on
+// the peer port is closed too; the node goes on.
 func TestGarbageOnThePorts(t *testing.T) {
 	parallel(t)
 	c := start(t, selftest.Options{Voters: 1})
@@ -140,6 +141,9 @@ func TestGarbageOnThePorts(t *testing.T) {
 			}
 			nc.Close()
 		}
+	}
+	if log := n.Tail(50); !strings.Contains(log, "possible attack: an HTTP request came to the port of clients") {
+		t.Errorf("the log says nothing of the HTTP request:\n%s", log)
 	}
 	if got := do(t, n, "PING"); got != "PONG" {
 		t.Errorf("PING answered %q", got)

@@ -125,8 +125,8 @@ func (d *daemon) say(phase string) {
 // openIdentity takes the data directory for this process.
 func (d *daemon) openIdentity() error {
 	dir := d.cfg.Node.DataDir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
+	if err := makeDataDir(dir); err != nil {
+		return err
 	}
 	place := func(v config.Voter) identity.Place {
 		return identity.Place{Name: v.Name, Peer: v.Peer, Client: v.Client, HTTP: v.HTTP}
@@ -143,6 +143,20 @@ func (d *daemon) openIdentity() error {
 		return exitWith(identityCode(err), err)
 	}
 	d.id = id
+	return nil
+}
+
+// makeDataDir makes the data directory, unless it is there.
+func makeDataDir(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	for _, wrong := range []error{syscall.ENOTDIR, syscall.EEXIST, syscall.ELOOP, syscall.ENAMETOOLONG} {
+		if errors.Is(err, wrong) { // a file, a link to nothing: it will be the same after a restart
+			return exitWith(exitConfig, fmt.Errorf("make node.data_dir %s: %w; it must be a directory, or a place where one can be made", dir, err))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
 	return nil
 }
 

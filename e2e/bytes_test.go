@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/resp"
+	"github.com/raftkv/raftkv/selftest"
+)
+
+// awkward are keys and values with every byte, with line ends, empty, and as long as
+// a key may be.
+func awkward() map[string]string {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	out := map[string]string{
+		string(all): string(all), "": "the value of the empty key", "empty value": "", "\r\n": "a\r\nb\r\n\x00", "\x00": "\x00", "%00/../x?y#z": "\xff\xfe",
+		strings.Repeat("k", 64<<10): strings.Repeat("\x00\r\n\xff", 1<<18),
+	}
+	for _, b := range all {
+		out["one"+string([]byte{b})] = string([]byte{b})
+	}
+	return out
+}
+
+// overHTTP makes one request for a key at a node.
+func overHTTP(t *testing.T, method string, n *selftest.Node, key, value string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(deadline(t), method, "http://"+n.HTTP+"/v1/kv/"+url.PathEscape(key), strings.NewReader(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header.Set("Accept", "application/octet-stream")
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+// inURL tells whether the HTTP side takes a key in a path (docs/http.md).
+func inURL(key string) bool { return key != "" && len(key) < 8<<10 }
+
+// holds makes sure that a node answers every one of the keys with its value, over both
+// protocols where they take the key, and knows no other keys.
+func holds(t *testing.T, when string, n *selftest.Node, want map[string]string) {
+	t.Helper()
+	conn, err := selftest.Dial(deadline(t), n.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for key, value := range want {
+		v, _, err := conn.Do(attempt, "GET", key)
+		if err != nil || v.Kind == resp.KindNull || v.Text() != value {
+			t.Errorf("%s: GET %s at %s: %s, %v; want %s", when, shown(key), n.Name, shown(v.Text()), err, shown(value))
+		}
+		if !inURL(key) {
+			continue
+		}
+		if code, body := overHTTP(t, http.MethodGet, n, key, ""); code != http.StatusOK || body != value {
+			t.Errorf("%s: HTTP GET %s at %s: %d %s, want %s", when, shown(key), n.Name, code, shown(body), shown(value))
+		}
+	}
+	if v, _, err := conn.Do(attempt, "GET", "missing"); err != nil || v.Kind != resp.KindNull {
+		t.Errorf("%s: GET of a key that is not there: %q, %v", when, v.Text(), err)
+	}
+	if code, _ := overHTTP(t, http.MethodGet, n, "missing", ""); code != http.StatusNotFound {
+		t.Errorf("%s: HTTP GET of a key that is not there: %d", when, code)
+	}
+	if got := do(t, n, "DBSIZE"); got != fmt.Sprint(len(want)) {
+		t.Errorf("%s: %s keys at %s, want %d", when, got, n.Name, len(want))
+	}
+}
+
+// shown is the beginning of a text.
+func shown(s string) string { return fmt.Sprintf("%.40q (%d bytes)", s, len(s)) }
+
+// BI-11: keys and values are bytes, whatever these are: written over one protocol and
+// read over both, at the leader and at a follower, after a restart that reads them
+// from the log, after one that reads them from a snapshot, and by a node that
+// fetched that. An empty value is not a missing one.
+func TestBytesStayAsTheyAre(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{YAML: "snapshot: {keep_entries: 1}\n"})
+	lead, other := leader(t, c), follower(t, c)
+	away := c.Nodes[0]
+	for _, n := range c.Nodes {
+		if n != lead && n != other {
+			away = n
+		}
+	}
+	away.Kill()
+	want := awkward()
+	conn, err := selftest.Dial(deadline(t), other.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	half := false
+	for key, value := range want {
+		if half = !half; half || !inURL(key) {
+			if _, _, err := conn.Do(attempt, "SET", key, value); err != nil {
+				t.Fatalf("SET %s: %v", shown(key), err)
+			}
+		} else if code, body := overHTTP(t, http.MethodPut, lead, key, value); code != http.StatusOK {
+			t.Fatalf("HTTP PUT %s: %d %s", shown(key), code, body)
+		}
+	}
+	holds(t, "at the leader", lead, want)
+	holds(t, "at a follower", other, want)
+	again := func() {
+		t.Helper()
+		c.Close()
+		for _, n := range []*selftest.Node{lead, other} {
+			if err := n.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Ready(deadline(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again()
+	holds(t, "from the log", lead, want)
+	for _, n := range []*selftest.Node{lead, other} {
+		s, err := n.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, n, "SAVE")
+		compacted(t, n, s.LogFirstIndex)
+	}
+	again()
+	holds(t, "from a snapshot", other, want)
+	if err := away.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(t, away, leader(t, c))
+	if n := metric(t, away, "raftkv_fetches_total"); n < 1 {
+		t.Errorf("%v snapshots fetched, want at least 1", n)
+	}
+	holds(t, "fetched", away, want)
+	sameState(t, c)
+}
