@@ -75,7 +75,8 @@ type Redis struct {
 	Listen string `key:"listen" is:"listen"`
 	// Advertise is the address that clients are told. Empty: the own client address in cluster.voters, else listen.
 	Advertise string `key:"advertise" is:"advertise"`
-	// Clients is how many connections are served at a time; one more is refused.
+	// Clients is how many connections are served at a time; one more is refused. Fewer, with a warning, if the
+	// process may open too few files for them and for itself.
 	Clients int `key:"clients" default:"10000" min:"1" max:"1000000"`
 	// Pipeline is how many commands of one connection may wait for their replies; then it isn't read.
 	Pipeline int `key:"pipeline" default:"4096" min:"1" max:"1048576"`
@@ -122,7 +123,7 @@ type HTTP struct {
 	// Hosts are the names, separated by blanks, that requests may be addressed to beside IP addresses, localhost and
 	// the http addresses of members. Others are refused: a web page may have led a browser here.
 	Hosts string `key:"hosts"`
-	// Connections is how many are served at a time; one more is closed.
+	// Connections is how many are served at a time; one more is closed. Fewer, as with redis.clients, if too few files may be open.
 	Connections int `key:"connections" default:"10000" min:"1" max:"1000000"`
 	// Requests is how many requests of /v1 may be under way at a time, watchers apart; more are refused as busy.
 	Requests int `key:"requests" default:"1024" min:"1" max:"1048576"`

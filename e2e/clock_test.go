@@ -150,24 +150,6 @@ func wallOf(t *testing.T, n *selftest.Node) time.Time {
 	return at
 }
 
-// steady makes sure that f costs one election at most: a busy machine may have one
-// anyway, a node that takes every jump for silence has one each time.
-func steady(t *testing.T, c *selftest.Cluster, what string, f func()) {
-	t.Helper()
-	before, err := leader(t, c).Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f()
-	after, err := leader(t, c).Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if after.Term > before.Term+1 {
-		t.Errorf("%s: term %d became %d", what, before.Term, after.Term)
-	}
-}
-
 // CK-01: the time of day jumps in one process, back and forth, of the leader and
 // of a follower. Nobody but the log's timestamps notices.
 func TestWallClockOfAProcessJumps(t *testing.T) {

@@ -288,6 +288,24 @@ func sameState(t *testing.T, c *selftest.Cluster) {
 	}
 }
 
+// steady makes sure that f costs one election at most: a busy machine may have one
+// anyway, a node that takes every jump for silence has one each time.
+func steady(t *testing.T, c *selftest.Cluster, what string, f func()) {
+	t.Helper()
+	before, err := leader(t, c).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f()
+	after, err := leader(t, c).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Term > before.Term+1 {
+		t.Errorf("%s: term %d became %d", what, before.Term, after.Term)
+	}
+}
+
 // attempt is how long one request may take.
 const attempt = 30 * time.Second
 

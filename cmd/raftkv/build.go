@@ -91,6 +91,7 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 	if err := d.listenPeers(); err != nil {
 		return err
 	}
+	d.limitClients()
 	if err := d.serveHTTP(); err != nil {
 		return err
 	}
