@@ -145,6 +145,7 @@ func TestFlappingLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		connected := l.Taken()
 		for range rounds(8, 60) {
 			for i, a := range c.Nodes {
 				b := c.Nodes[(i+1)%len(c.Nodes)]
@@ -166,7 +167,15 @@ func TestFlappingLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%d flaps, terms %d to %d, %d connections", flaps, before.Term, after.Term, l.Taken())
+		taken := l.Taken() - connected
+		t.Logf("%d flaps, terms %d to %d, %d connections", flaps, before.Term, after.Term, taken)
+		if after.Term > before.Term+uint64(flaps) {
+			t.Errorf("%d flaps, and term %d became %d", flaps, before.Term, after.Term)
+		}
+		// Both ends dial anew when a link ends; a node whose leader went, all of its links.
+		if taken > 4*flaps {
+			t.Errorf("%d flaps, and %d connections", flaps, taken)
+		}
 		for _, n := range c.Nodes {
 			if g := metric(t, n, "go_goroutines"); g > 200 {
 				t.Errorf("%s runs %v goroutines", n.Name, g)

@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/raftkv/raftkv/internal/tcpproxy"
 )
@@ -73,6 +74,25 @@ func (l *Links) Split(one, other []*Node) {
 			l.Cut(a, b)
 		}
 	}
+}
+
+// Slow lets every byte between two nodes take so long, each way, and lets no more than
+// bytesPerSecond pass, each way (0: any number). Heal leaves that alone.
+func (l *Links) Slow(a, b *Node, delay time.Duration, bytesPerSecond int) {
+	l.ways[[2]*Node{a, b}].Slow(delay, bytesPerSecond)
+	l.ways[[2]*Node{b, a}].Slow(delay, bytesPerSecond)
+}
+
+// SlowAll is Slow for each pair.
+func (l *Links) SlowAll(delay time.Duration, bytesPerSecond int) {
+	for _, p := range l.ways {
+		p.Slow(delay, bytesPerSecond)
+	}
+}
+
+// Moved is how many bytes went between two nodes so far.
+func (l *Links) Moved(a, b *Node) int {
+	return l.ways[[2]*Node{a, b}].Moved() + l.ways[[2]*Node{b, a}].Moved()
 }
 
 // Heal ends all cuts. What was held arrives late.

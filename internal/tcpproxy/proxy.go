@@ -1,14 +1,16 @@
-// Package tcpproxy relays TCP connections for tests, which cut, hold, refuse or
-// bite them. The daemons at both ends don't know it.
+// Package tcpproxy relays TCP connections for tests, which cut, hold, slow, refuse
+// or bite them. The daemons at both ends don't know it.
 package tcpproxy
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"sync"
+	"time"
 )
 
-// Proxy is a TCP relay whose connections a fault cuts, holds or bites. Its
+// Proxy is a TCP relay whose connections a fault cuts, holds, slows or bites. Its
 // methods may be called from any goroutine.
 type Proxy struct {
 	target string
@@ -20,6 +22,7 @@ type Proxy struct {
 	ln      net.Listener // nil while it refuses
 	relays  map[*relay]bool
 	held    [2]bool // by direction
+	lines   [2]line // by direction
 	closed  bool
 	bite    func() bool
 	bitten  int
@@ -33,6 +36,30 @@ const (
 )
 
 type relay struct{ dialler, target *net.TCPConn }
+
+// line is what all connections share in one direction.
+type line struct {
+	delay time.Duration
+	rate  int       // bytes a second, 0: any
+	free  time.Time // when it has carried all that was given to it
+	moved int       // bytes that went on so far
+}
+
+const (
+	// backlog is how much a thin line keeps before it: more waits in the sockets.
+	backlog = 100 * time.Millisecond
+	// pieceBytes is how much is read at once, where a line is thin: one connection's
+	// bytes must not stand before another's for long.
+	pieceBytes = 1 << 10
+	// inFlight bounds the pieces of a connection that are on their way.
+	inFlight = 1 << 12
+)
+
+// piece is some bytes and when they come out.
+type piece struct {
+	bytes []byte
+	due   time.Time
+}
 
 // close ends both sockets with a reset, as a fault would.
 func (r *relay) close() {
@@ -93,30 +120,86 @@ func (p *Proxy) serve(ln net.Listener) {
 	}()
 }
 
+// pump reads one direction of a connection. What it read is written by another
+// goroutine, as long after as the line says.
 func (p *Proxy) pump(r *relay, from, to *net.TCPConn, direction int) {
 	defer p.all.Done()
-	defer func() {
-		r.close()
-		p.mu.Lock()
-		delete(p.relays, r)
-		p.changed.Broadcast()
-		p.mu.Unlock()
+	way := make(chan piece, inFlight)
+	defer close(way)
+	p.all.Add(1)
+	// Owns the writing half. Ends, and ends the connection, when way is closed.
+	go func() {
+		defer p.all.Done()
+		defer p.end(r)
+		for next := range way {
+			if !p.arrive(r, next.due) {
+				continue
+			}
+			if _, err := to.Write(next.bytes); err != nil {
+				p.end(r)
+			}
+		}
 	}()
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := from.Read(buf)
+		n, err := from.Read(buf[:p.room(direction)])
 		if !p.pass(r, direction, n) {
+			p.end(r)
 			return
 		}
 		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
+			way <- piece{bytes.Clone(buf[:n]), p.enter(direction, n)}
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// end closes a connection.
+func (p *Proxy) end(r *relay) {
+	r.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.relays, r)
+	p.changed.Broadcast()
+}
+
+// room waits until a line takes more bytes, and says how many at once.
+func (p *Proxy) room(direction int) int {
+	p.mu.Lock()
+	l := p.lines[direction]
+	p.mu.Unlock()
+	if l.rate == 0 {
+		return 32 << 10
+	}
+	time.Sleep(time.Until(l.free.Add(-backlog)))
+	return pieceBytes
+}
+
+// enter puts n bytes on a line and says when they come out.
+func (p *Proxy) enter(direction, n int) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := &p.lines[direction]
+	l.moved += n
+	now := time.Now()
+	if l.rate == 0 {
+		return now.Add(l.delay)
+	}
+	if l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(n) * time.Second / time.Duration(l.rate))
+	return l.free.Add(l.delay)
+}
+
+// arrive waits until bytes are due, and tells whether their connection still stands.
+func (p *Proxy) arrive(r *relay, due time.Time) bool {
+	time.Sleep(time.Until(due))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.relays[r]
 }
 
 // pass waits while a direction is held, and tells whether its bytes go on.
@@ -131,6 +214,24 @@ func (p *Proxy) pass(r *relay, direction, n int) bool {
 		return false
 	}
 	return true
+}
+
+// Slow lets bytes come out so much later than they went in, in each direction, and
+// no more than so many a second (0: any number), all connections together. What is on its way is
+// not hurried: with less delay than before, it still comes first.
+func (p *Proxy) Slow(delay time.Duration, bytesPerSecond int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.lines {
+		p.lines[i].delay, p.lines[i].rate = delay, bytesPerSecond
+	}
+}
+
+// Moved is how many bytes went through so far, in both directions.
+func (p *Proxy) Moved() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lines[toTarget].moved + p.lines[fromTarget].moved
 }
 
 // Bite lets f decide, for each piece of a reply, whether its connection is reset
