@@ -46,7 +46,7 @@ func TestSleepyFollowerDeposesNobody(t *testing.T) {
 	torment(t, c, func(w *selftest.Workload) {
 		n := follower(t, c)
 		steady(t, c, n.Name+" sleeps", func() {
-			stop := starve(n, 30*time.Millisecond, 1500*time.Millisecond)
+			stop := starve(n, 100*time.Millisecond, 1500*time.Millisecond)
 			defer stop()
 			var other *selftest.Node
 			for _, o := range c.Nodes {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -533,5 +534,35 @@ func TestOneWriteBackIsNotAnOlderCopy(t *testing.T) {
 	f.r.Flush()
 	if got := f.r.core.Status().Fence; got != raft.FenceForever {
 		t.Errorf("fence %d after a peer heard of two writes that are gone, want for ever", got)
+	}
+}
+
+// NP-19: a node that was alone for ten minutes comes back. It has asked all the time whether it may stand; no
+// term was used, the leader stays, and it has everything at once.
+func TestAloneForLong(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	before := h.r.core.Status().Term
+	c.cut = func(from, to raft.NodeID) bool { return from == 3 || to == 3 }
+	k := h.client()
+	k.submit("a")
+	c.tick(20)
+	away := c.host(3)
+	for range 60_000 {
+		away.r.Handle(Tick{Elapsed: 10 * time.Millisecond, Wall: c.wall})
+		c.settle()
+	}
+	if s := away.r.core.Status(); s.Role != raft.PreCandidate || s.Term != before {
+		t.Errorf("alone it is %v in term %d, want one that asks in term %d", s.Role, s.Term, before)
+	}
+	c.cut = nil
+	c.tick(20)
+	for _, o := range c.hosts {
+		if s := o.r.core.Status(); s.Term != before || s.Leader != 1 {
+			t.Errorf("node %v is in term %d under %v, want %d and 1", o.id, s.Term, s.Leader, before)
+		}
+	}
+	if away.r.applied != h.r.applied {
+		t.Errorf("it has applied %d, the leader %d", away.r.applied, h.r.applied)
 	}
 }
