@@ -25,18 +25,15 @@ type Loop struct {
 // ErrNoRoom means that the inbox has no room for requests at present: none was taken.
 var ErrNoRoom = errors.New("no room for requests")
 
-// Assemble restores the machine from the newest snapshot, which may take a
-// while, and makes Loop and Applier of a node that starts from what its disk
-// holds. open is Snapshots.Open.
+// Assemble makes Loop and Applier of a node that starts from what its disk
+// holds. The machine holds the state of durable.Snapshot. open is Snapshots.Open.
 func Assemble(cfg Config, durable raft.Durable, m Machine, d Driver, s Saver, metrics *Metrics,
 	open func(raft.EntryID) (raft.SnapshotMeta, io.ReadCloser, error)) (*Loop, *Applier, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, nil, err
 	}
-	if durable.Snapshot.Last.Index > 0 {
-		if err := restore(m, durable.Snapshot, open); err != nil {
-			return nil, nil, err
-		}
+	if at := m.Applied(); at != durable.Snapshot.Last {
+		return nil, nil, fmt.Errorf("start the node: the machine is at entry %v, the snapshot at %v; restore it first", at, durable.Snapshot.Last)
 	}
 	r, err := NewReplica(cfg, durable, d, metrics, m.TickCommand(nil))
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // Ports are the rooms around a node.
 type Ports struct {
 	Store     Store
-	Machine   Machine // empty: New restores it
+	Machine   Machine // with the state of the newest snapshot
 	Snapshots Snapshots
 	Network   Network
 }
@@ -55,8 +55,8 @@ var (
 	errRanAlready = errors.New("the node ran already; make a new one")
 )
 
-// New makes a node of what its disk holds and restores the machine from the
-// newest snapshot, which may take a while. Nothing runs before Run.
+// New makes a node of what its disk holds. The machine has restored
+// durable.Snapshot already. Nothing runs before Run.
 func New(cfg Config, durable raft.Durable, ports Ports) (*Node, error) {
 	n := &Node{
 		cfg: cfg, ports: ports,

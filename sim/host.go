@@ -149,13 +149,6 @@ func (h *host) load() error {
 			return err
 		}
 	}
-	if durable.Snapshot, err = h.snaps.NewestOr(h.birth); err != nil {
-		return err
-	}
-	h.loaded = durable.Snapshot
-	for _, f := range h.snaps.Faults() {
-		w.say("%v snapshots: %v", h.id, f)
-	}
 	h.machine = statemachine.New(w.plan.limits())
 	h.feed = feed.New(w.plan.feed, 0)
 	h.changedAt = 0
@@ -165,6 +158,13 @@ func (h *host) load() error {
 		}
 		h.feed.Observe(c)
 	})
+	if durable.Snapshot, err = h.snaps.RestoreOr(h.birth, h.machine.Restore); err != nil {
+		return err
+	}
+	h.loaded = durable.Snapshot
+	for _, f := range h.snaps.Faults() {
+		w.say("%v snapshots: %v", h.id, f)
+	}
 	h.loop, h.applier, err = node.Assemble(h.nodeConfig(), durable, &spy{Machine: h.machine, h: h}, h, h, h.metrics, h.snaps.Open)
 	return err
 }

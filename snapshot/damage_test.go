@@ -10,14 +10,19 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/raftkv/raftkv/internal/fuzztest"
+	"github.com/raftkv/raftkv/raft"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
+
+// two is tiny where an older snapshot shall be there.
+var two = Options{SyncBytes: 100, Keep: 2}
 
 func TestEveryFlippedBitIsFound(t *testing.T) {
 	file := bytesOf(t, 20, partsOf(20, 0, 3))
@@ -96,7 +101,7 @@ func TestNewestPassesOverDamagedOnes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fsys := NewMemFS()
-			d := mustOpenDir(t, fsys, "/snap", tiny)
+			d := mustOpenDir(t, fsys, "/snap", two)
 			mustSave(t, d, 10, partsOf(10, 0, 5))
 			mustSave(t, d, 20, partsOf(20, 0, 5))
 			path := "/snap/" + snapName(20)
@@ -119,13 +124,78 @@ func TestNewestPassesOverDamagedOnes(t *testing.T) {
 				t.Error("faults are told twice")
 			}
 			wantNames(t, fsys, "/snap", snapName(10), snapName(20)+damagedSuffix)
-			// It stays for a look until two newer ones are there.
+			// It stays for a look until all that stay are newer.
 			mustSave(t, d, 30, nil)
 			wantNames(t, fsys, "/snap", snapName(10), snapName(30), snapName(20)+damagedSuffix)
 			mustSave(t, d, 40, nil)
 			wantNames(t, fsys, "/snap", snapName(30), snapName(40))
 		})
 	}
+}
+
+// What is restored is read once: damage shows only after most of it was handed
+// over, and the snapshot before gets its turn then.
+func TestRestoreGoesOnWithTheOneBefore(t *testing.T) {
+	fsys := NewMemFS()
+	d := mustOpenDir(t, fsys, "/snap", two)
+	old := partsOf(10, 0, 5)
+	mustSave(t, d, 10, old)
+	mustSave(t, d, 20, partsOf(20, 0, 5))
+	b, err := fsys.ReadFile("/snap/" + snapName(20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-footSize-1] ^= 1 // the last byte of content
+	if err := fsys.WriteFile("/snap/"+snapName(20), b); err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	var tried []raft.Index
+	load := func(meta raft.SnapshotMeta, r io.Reader) (err error) {
+		tried = append(tried, meta.Last.Index)
+		got, err = io.ReadAll(r)
+		return err
+	}
+	meta, err := d.Restore(load)
+	if err != nil || !sameMeta(meta, metaAt(10)) || !bytes.Equal(got, bytes.Join(old, nil)) {
+		t.Errorf("restored %v, %d bytes, %v", meta.Last, len(got), err)
+	}
+	if !slices.Equal(tried, []raft.Index{20, 10}) {
+		t.Errorf("tried %v", tried)
+	}
+	wantNames(t, fsys, "/snap", snapName(10), snapName(20)+damagedSuffix)
+}
+
+// A file that is whole is not set aside because of what the caller makes of it;
+// and one that was not read to its end was not verified.
+func TestRestoreReturnsTheCallersError(t *testing.T) {
+	fsys := NewMemFS()
+	d := mustOpenDir(t, fsys, "/snap", two)
+	mustSave(t, d, 10, partsOf(10, 0, 5))
+	mustSave(t, d, 20, partsOf(20, 0, 5))
+	own := errors.New("of a level that is not known here")
+	for name, load := range map[string]func(raft.SnapshotMeta, io.Reader) error{
+		"at once": func(raft.SnapshotMeta, io.Reader) error { return own },
+		"at the end": func(_ raft.SnapshotMeta, r io.Reader) error {
+			_, err := io.Copy(io.Discard, r)
+			return errors.Join(own, err)
+		},
+	} {
+		if _, err := d.RestoreOr(raft.Configuration{}, load); !errors.Is(err, own) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := d.RestoreOr(raft.Configuration{}, func(_ raft.SnapshotMeta, r io.Reader) error {
+		_, err := io.CopyN(io.Discard, r, 3)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "not read to its end") {
+		t.Errorf("three bytes read: %v", err)
+	}
+	if faults := d.Faults(); faults != nil {
+		t.Errorf("faults: %v", faults)
+	}
+	wantNames(t, fsys, "/snap", snapName(10), snapName(20))
 }
 
 func TestOnlyDamagedOnesIsNotNone(t *testing.T) {
@@ -169,7 +239,7 @@ func TestSetAsideTakesOutOfUse(t *testing.T) {
 
 func TestUnreadableFileIsPassedOverAndStays(t *testing.T) {
 	fsys := NewMemFS()
-	d := mustOpenDir(t, fsys, "/snap", tiny)
+	d := mustOpenDir(t, fsys, "/snap", two)
 	mustSave(t, d, 10, nil)
 	mustSave(t, d, 20, nil)
 	fsys.Inject(func(op Op) error {
@@ -206,7 +276,7 @@ func TestForbiddenFileIsNoDamage(t *testing.T) {
 // A file of a later release stays, whatever happens.
 func TestNewerFormatIsLeftAlone(t *testing.T) {
 	fsys := NewMemFS()
-	d := mustOpenDir(t, fsys, "/snap", tiny)
+	d := mustOpenDir(t, fsys, "/snap", two)
 	mustSave(t, d, 10, nil)
 	newer := bytesOf(t, 20, nil)
 	binary.LittleEndian.PutUint32(newer[len(headMagic):], formatVersion+1)

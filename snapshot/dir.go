@@ -1,10 +1,10 @@
 package snapshot
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -17,9 +17,10 @@ import (
 
 // Options bound what a Dir keeps and takes. Zero means the default.
 type Options struct {
-	// Keep is how many complete snapshots stay after a Save or Receive. Default
-	// 2: a follower that is fetching the one before the newest can go on, and a
-	// newest one that rots has a stand-in.
+	// Keep is how many complete snapshots stay after a Save or Receive. Default 1:
+	// the log below the newest goes, and without it an older one is no stand-in. Only
+	// if it was served to another node does the one before the newest stay beside
+	// it: that node may be fetching it still.
 	Keep int
 	// KeepBytes bounds the files beside the newest, together. Default 1 GiB.
 	KeepBytes uint64
@@ -31,7 +32,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Keep = max(cmp.Or(o.Keep, 2), 1)
+	o.Keep = max(o.Keep, 1)
 	o.KeepBytes = cmp.Or(o.KeepBytes, 1<<30)
 	o.MaxBytes = min(cmp.Or(o.MaxBytes, 64<<30), 1<<62) // it becomes an int64
 	o.SyncBytes = cmp.Or(o.SyncBytes, 8<<20)
@@ -46,10 +47,11 @@ type Dir struct {
 	opt  Options
 
 	// What is there stands on the disk and is read from it each time. The mutex
-	// guards only what the two writers must know of each other, and the faults.
+	// guards only what the two writers must know of each other and of readers, and the faults.
 	mu        sync.Mutex
 	saving    bool
 	receiving bool
+	served    raft.EntryID // what another node was given last
 	faults    []error
 }
 
@@ -101,22 +103,26 @@ func (d *Dir) sweep() error {
 // List returns the complete snapshots by their names, newest first, unverified.
 func (d *Dir) List() ([]raft.EntryID, error) { return d.list("") }
 
-// Newest returns the newest snapshot that verifies; it reads all of it. One
-// that is damaged is set aside under another name, and Faults tells.
+// Restore hands the content of the newest snapshot that is whole to load, and
+// returns its description. The file is read once, from the disk: it is verified
+// while load reads it, to io.EOF, and so load must take nothing over before that. One that
+// turns out to be damaged is set aside under another name, Faults tells, and
+// load is called again with the one before. What load returns of its own
+// accord is returned as it is, and no other snapshot is tried.
 //
-// The error wraps ErrNotFound if there never was one, and ErrDamaged if there
+// The error wraps ErrNotFound if there never was a snapshot, and ErrDamaged if there
 // are only ones that can't be used: then the log that starts after them has lost
 // its beginning, and the node must fetch a snapshot from another.
-func (d *Dir) Newest() (raft.SnapshotMeta, error) {
+func (d *Dir) Restore(load func(raft.SnapshotMeta, io.Reader) error) (raft.SnapshotMeta, error) {
 	ids, err := d.list("")
 	if err != nil {
 		return raft.SnapshotMeta{}, err
 	}
 	var faults []error
 	for _, id := range ids {
-		info, err := d.check(id)
+		meta, refused, err := d.read(id, load)
 		if err == nil {
-			return info.Meta, nil
+			return meta, refused
 		}
 		if errors.Is(err, fs.ErrPermission) {
 			return raft.SnapshotMeta{}, err // no damage: somebody must set it right
@@ -136,33 +142,47 @@ func (d *Dir) Newest() (raft.SnapshotMeta, error) {
 	return raft.SnapshotMeta{}, fmt.Errorf("%s: %w", d.path, ErrNotFound)
 }
 
-// NewestOr is what a node starts from: the newest snapshot that verifies, or
-// the first configuration. If there were snapshots and none can be used, the log
+// RestoreOr is what a node starts from: Restore, or the first configuration
+// and no state. If there were snapshots and none can be used, the log
 // starts behind them, and the core asks a leader for one.
-func (d *Dir) NewestOr(birth raft.Configuration) (raft.SnapshotMeta, error) {
-	meta, err := d.Newest()
+func (d *Dir) RestoreOr(birth raft.Configuration, load func(raft.SnapshotMeta, io.Reader) error) (raft.SnapshotMeta, error) {
+	meta, err := d.Restore(load)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return raft.SnapshotMeta{Config: birth}, nil
 	}
 	return meta, err
 }
 
-// check verifies one complete file as the disk has it.
-func (d *Dir) check(id raft.EntryID) (Info, error) {
+// Newest is Restore for who needs the description only; it reads all of the file too.
+func (d *Dir) Newest() (raft.SnapshotMeta, error) { return d.Restore(verify) }
+
+// verify is a load that only reads.
+func verify(_ raft.SnapshotMeta, r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+// read hands the content of one complete file, as the disk has it, to load. err
+// is what is wrong with the file; only if nothing is does it count what load says.
+func (d *Dir) read(id raft.EntryID, load func(raft.SnapshotMeta, io.Reader) error) (meta raft.SnapshotMeta, loadErr, err error) {
 	f, err := d.openComplete(id)
 	if err != nil {
-		return Info{}, err
+		return meta, nil, err
 	}
 	defer f.Close()
 	f.DropCache()
-	info, err := Verify(bufio.NewReaderSize(f, readAhead))
-	if err != nil {
-		return Info{}, fmt.Errorf("verify %s: %w", d.file(id, ""), err)
+	c, err := openContent(f, id)
+	if err == nil {
+		meta = c.s.meta
+		loadErr, err = load(meta, c), c.err
 	}
-	if info.Meta.Last != id {
-		return Info{}, fmt.Errorf("verify %s: describes %v: %w", d.file(id, ""), info.Meta.Last, ErrDamaged)
+	switch {
+	case err == nil && loadErr == nil:
+		return meta, fmt.Errorf("load %s: it was not read to its end", d.file(id, "")), nil
+	case err == nil || err == io.EOF:
+		return meta, loadErr, nil
 	}
-	return info, nil
+	return meta, nil, fmt.Errorf("verify %s: %w", d.file(id, ""), err)
 }
 
 // SetAside takes a snapshot out of use, for a caller that found its content
@@ -240,6 +260,9 @@ func (d *Dir) retire(made raft.EntryID) {
 		d.fault(err)
 		return
 	}
+	d.mu.Lock()
+	served := d.served
+	d.mu.Unlock()
 	var older uint64
 	oldest := 0 // position of the oldest one that stays
 	for i, id := range ids {
@@ -250,7 +273,7 @@ func (d *Dir) retire(made raft.EntryID) {
 			}
 			older += size
 		}
-		if id == made || i < d.opt.Keep && older <= d.opt.KeepBytes {
+		if id == made || (i < d.opt.Keep || i == 1 && id == served) && older <= d.opt.KeepBytes {
 			oldest = i
 			continue
 		}

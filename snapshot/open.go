@@ -17,16 +17,22 @@ func (d *Dir) Open(last raft.EntryID) (raft.SnapshotMeta, io.ReadCloser, error) 
 	if err != nil {
 		return raft.SnapshotMeta{}, nil, err
 	}
-	s := newScanner(bufio.NewReaderSize(f, readAhead))
-	_, err = s.next()
-	if err == nil && s.meta.Last != last {
-		err = fmt.Errorf("describes %v: %w", s.meta.Last, ErrDamaged)
-	}
+	c, err := openContent(f, last)
 	if err != nil {
 		f.Close()
 		return raft.SnapshotMeta{}, nil, fmt.Errorf("open snapshot %v: %w", last, err)
 	}
-	return s.meta, closing{&content{s: s}, f}, nil
+	return c.s.meta, closing{c, f}, nil
+}
+
+// openContent reads the header of a file that must be of this snapshot.
+func openContent(f File, id raft.EntryID) (*content, error) {
+	s := newScanner(bufio.NewReaderSize(f, readAhead))
+	_, err := s.next()
+	if err == nil && s.meta.Last != id {
+		err = fmt.Errorf("describes %v: %w", s.meta.Last, ErrDamaged)
+	}
+	return &content{s: s}, err
 }
 
 // content is the verified content of a file as a stream.
@@ -66,6 +72,9 @@ func (d *Dir) Source(last raft.EntryID, offset uint64) (io.ReadCloser, uint64, e
 		f.Close()
 		return nil, 0, fmt.Errorf("serve snapshot %v from %d: %w", last, offset, err)
 	}
+	d.mu.Lock()
+	d.served = last
+	d.mu.Unlock()
 	return closing{io.LimitReader(f, size), f}, uint64(size), nil
 }
 

@@ -81,14 +81,14 @@ func (d *Dir) receive(ctx context.Context, meta raft.SnapshotMeta,
 
 // have tells whether exactly this snapshot is here, whole.
 func (d *Dir) have(meta raft.SnapshotMeta) bool {
-	info, err := d.check(meta.Last)
+	found, _, err := d.read(meta.Last, verify)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		d.fault(err)
 	}
 	if errors.Is(err, ErrDamaged) {
 		d.setAside(meta.Last)
 	}
-	return err == nil && sameMeta(info.Meta, meta)
+	return err == nil && sameMeta(found, meta)
 }
 
 func sameMeta(a, b raft.SnapshotMeta) bool {

@@ -188,8 +188,8 @@ func TestOlderSnapshotsAreRetired(t *testing.T) {
 		opt  Options
 		want []string
 	}{
-		{"two by default", Options{}, []string{snapName(7), snapName(8)}},
-		{"one", Options{Keep: 1}, []string{snapName(8)}},
+		{"one by default", Options{}, []string{snapName(8)}},
+		{"two", Options{Keep: 2}, []string{snapName(7), snapName(8)}},
 		{"three", Options{Keep: 3}, []string{snapName(6), snapName(7), snapName(8)}},
 		{"the older is too big", Options{Keep: 3, KeepBytes: 300}, []string{snapName(8)}},
 	} {
@@ -207,7 +207,7 @@ func TestOlderSnapshotsAreRetired(t *testing.T) {
 
 // Save may be overtaken by Receive: what it made stays, though newer ones fill the places.
 func TestSnapshotJustMadeIsNotRetired(t *testing.T) {
-	d := mustOpenDir(t, NewMemFS(), "/snap", Options{Keep: 1})
+	d := mustOpenDir(t, NewMemFS(), "/snap", tiny)
 	mustSave(t, d, 9, nil)
 	mustSave(t, d, 5, nil)
 	wantContent(t, d, 5, nil)
@@ -274,10 +274,34 @@ func TestSizeIsOfTheNewestFile(t *testing.T) {
 	})
 }
 
+// Who fetches may lose the connection and ask for the rest: what it is fetching
+// stays until two newer ones are there.
+func TestServedSnapshotStaysForOneMore(t *testing.T) {
+	onBoth(t, func(t *testing.T, fsys FS, path string) {
+		d := mustOpenDir(t, fsys, path, tiny)
+		mustSave(t, d, 5, nil)
+		mustSave(t, d, 6, nil)
+		wantNames(t, fsys, path, snapName(6))
+		r, _, err := d.Source(metaAt(6).Last, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		mustSave(t, d, 7, nil)
+		wantNames(t, fsys, path, snapName(6), snapName(7))
+		if r, _, err = d.Source(metaAt(6).Last, 10); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		mustSave(t, d, 8, nil)
+		wantNames(t, fsys, path, snapName(8))
+	})
+}
+
 // A follower that is slow must not lose the file under its hands.
 func TestServedFileCanBeReadAfterItsRemoval(t *testing.T) {
 	onBoth(t, func(t *testing.T, fsys FS, path string) {
-		d := mustOpenDir(t, fsys, path, Options{Keep: 1})
+		d := mustOpenDir(t, fsys, path, tiny)
 		mustSave(t, d, 5, [][]byte{[]byte("old")})
 		r, size, err := d.Source(metaAt(5).Last, 0)
 		if err != nil {
@@ -285,7 +309,8 @@ func TestServedFileCanBeReadAfterItsRemoval(t *testing.T) {
 		}
 		defer r.Close()
 		mustSave(t, d, 6, nil)
-		wantNames(t, fsys, path, snapName(6))
+		mustSave(t, d, 7, nil)
+		wantNames(t, fsys, path, snapName(7))
 		info, err := Verify(r)
 		if err != nil || info.Bytes != size || info.Content != 3 {
 			t.Errorf("%+v, %v; want %d bytes", info, err, size)

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -106,6 +107,10 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 		return err
 	}
 	d.say("reading log and snapshot")
+	// Before the state is read: Go's own rule would collect it again and again while it grows.
+	tuning, stopTuning := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTuning()
+	d.serve("tune the collector", func() error { tuneCollector(tuning); return nil })
 	if err := d.openNode(); err != nil {
 		return err
 	}
@@ -251,9 +256,6 @@ func (d *daemon) openNode() error {
 	if durable.Refetch, err = d.divergedAt(); err != nil {
 		return err
 	}
-	if durable.Snapshot, err = d.openSnapshots(filepath.Join(dir, snapshotDir), durable.Refetch > 0); err != nil {
-		return err
-	}
 	machine := statemachine.New(statemachine.DefaultLimits())
 	machine.LimitView(int64(d.cfg.Snapshot.OverlayBytes))
 	machine.OnUsers(d.access.Replace)
@@ -264,6 +266,15 @@ func (d *daemon) openNode() error {
 	}
 	nc := d.nodeConfig(boot)
 	stated := faulty(&nc, machine)
+	load := func(meta raft.SnapshotMeta, r io.Reader) error {
+		if err := checkLevel(raft.Durable{Snapshot: meta}, machine.MaxLevel()); err != nil {
+			return exitWith(exitDamaged, err)
+		}
+		return stated.Restore(meta, r)
+	}
+	if durable.Snapshot, err = d.openSnapshots(filepath.Join(dir, snapshotDir), durable.Refetch > 0, load); err != nil {
+		return err
+	}
 	if err := checkLevel(durable, machine.MaxLevel()); err != nil {
 		return exitWith(exitDamaged, err)
 	}
@@ -276,8 +287,6 @@ func (d *daemon) openNode() error {
 	} else if errors.Is(err, raft.ErrNoState) {
 		return exitWith(exitDamaged, fmt.Errorf("%w: its snapshot is missing or damaged in %s. If the cluster has other members: raftkv member remove this one, empty its data directory, and add it anew. "+
 			"If it is alone: start a new cluster and raftkv load a dump", err, filepath.Join(dir, snapshotDir)))
-	} else if errors.Is(err, snapshot.ErrDamaged) {
-		return exitWith(exitDamaged, err)
 	} else if err != nil {
 		return err
 	}
@@ -328,9 +337,9 @@ func logCode(err error) exitCode {
 	return daemonCode(err)
 }
 
-// openSnapshots finds the newest snapshot that verifies; without one the state
+// openSnapshots loads the newest snapshot that verifies; without one the state
 // starts at the cluster's birth. aside: none of those that are there may be used.
-func (d *daemon) openSnapshots(dir string, aside bool) (raft.SnapshotMeta, error) {
+func (d *daemon) openSnapshots(dir string, aside bool, load func(raft.SnapshotMeta, io.Reader) error) (raft.SnapshotMeta, error) {
 	s, err := snapshot.OpenDir(snapshot.OS(), dir, snapshot.Options{})
 	if err != nil {
 		return raft.SnapshotMeta{}, err
@@ -341,7 +350,7 @@ func (d *daemon) openSnapshots(dir string, aside bool) (raft.SnapshotMeta, error
 			return raft.SnapshotMeta{}, exitWith(exitDisk, err)
 		}
 	}
-	meta, err := s.NewestOr(d.id.Birth().Configuration())
+	meta, err := s.RestoreOr(d.id.Birth().Configuration(), load)
 	for _, f := range s.Faults() {
 		d.log.Error("snapshot", "fault", f)
 	}

@@ -19,8 +19,33 @@ func TestGCPercent(t *testing.T) {
 		}
 	}
 	runtime.GC()
-	live := []metrics.Sample{{Name: gcLiveMetric}}
-	if metrics.Read(live); live[0].Value.Kind() != metrics.KindUint64 || live[0].Value.Uint64() == 0 {
-		t.Errorf("%s is %v: this Go has another name for it", gcLiveMetric, live[0].Value.Kind())
+	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}}
+	metrics.Read(heap)
+	for _, m := range heap {
+		if m.Value.Kind() != metrics.KindUint64 || m.Value.Uint64() == 0 {
+			t.Errorf("%s is %v: this Go has another name for it", m.Name, m.Value.Kind())
+		}
+	}
+}
+
+// Room is given back when a busy time is over, once.
+func TestRoomIsGivenBackAtRest(t *testing.T) {
+	var g garbage
+	for i, look := range []struct {
+		allocated uint64 // since the last look
+		want      bool
+	}{
+		{64 << 20, false}, // busy
+		{64 << 20, false}, // busy still
+		{100, true},       // at rest
+		{100, false},      // given back already
+		{1 << 20, false},  // a little work
+		{100, false},      // not worth it
+		{gcRoom, false},   // busy
+		{gcQuiet - 1, true},
+	} {
+		if got := g.worth(g.seen + look.allocated); got != look.want {
+			t.Errorf("look %d: %v, want %v", i, got, look.want)
+		}
 	}
 }

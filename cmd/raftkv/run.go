@@ -41,7 +41,6 @@ func (d *daemon) run(ctx context.Context, clients net.Listener) error {
 	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatch()
 	d.serve("watch", func() error { d.watch(watch); return nil })
-	d.serve("tune the collector", func() error { tuneCollector(watch); return nil })
 	d.log.Info("serving", "clients", clients.Addr().String(), "peers", d.transport.Addr().String(), "http", d.http.Addr().String())
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyReady) // without systemd nobody listens
 
