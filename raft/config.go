@@ -12,6 +12,11 @@ type Config struct {
 	// itself, before jitter of as much again. At least 3 heartbeats.
 	ElectionTicks  int
 	HeartbeatTicks int // pause between heartbeats, at least 1
+	// StartTicks is how long a node that starts waits for a leader before it makes
+	// its first bid, times its place among the voters, which keeps them from splitting
+	// the vote. It costs nothing where there is a leader: nobody who hears one grants
+	// a pre-vote. Zero: an election timeout, as ever.
+	StartTicks int
 
 	MaxAppendBytes      int // entries in one message, at least one entry
 	MaxInflight         int // messages under way to one follower, at least 1
@@ -48,6 +53,7 @@ func (c Config) Validate() error {
 	check(c.ID != None, "no ID")
 	check(c.Boot != 0, "no Boot")
 	check(c.HeartbeatTicks >= 1, "HeartbeatTicks below 1")
+	check(c.StartTicks >= 0, "StartTicks below 0")
 	check(c.ElectionTicks >= 3*c.HeartbeatTicks, "ElectionTicks below 3 heartbeats")
 	check(c.MaxAppendBytes >= 1, "MaxAppendBytes below 1")
 	check(c.MaxInflight >= 1, "MaxInflight below 1")

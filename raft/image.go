@@ -265,7 +265,7 @@ func (r *Raft) code(c *coder) {
 	number(c, &r.cfg.ID)
 	number(c, &r.cfg.Boot)
 	number(c, &r.cfg.Seed)
-	for _, v := range []*int{&r.cfg.ElectionTicks, &r.cfg.HeartbeatTicks, &r.cfg.MaxAppendBytes, &r.cfg.MaxInflight,
+	for _, v := range []*int{&r.cfg.ElectionTicks, &r.cfg.HeartbeatTicks, &r.cfg.StartTicks, &r.cfg.MaxAppendBytes, &r.cfg.MaxInflight,
 		&r.cfg.MaxInflightBytes, &r.cfg.MaxWriteBytes, &r.cfg.MaxWrites, &r.cfg.MaxUncommittedBytes, &r.cfg.MaxRetainedBytes} {
 		number(c, v)
 	}

@@ -42,7 +42,7 @@ type Raft struct {
 	beat     int // since the last heartbeat
 	behind   int // how long the own disk has been behind a majority without it
 	hung     uint64
-	fastBid  int // ticks until a bid because the leader's process is gone; 0 is none
+	fastBid  int // ticks until a bid because the leader's process is gone, or this one is new; 0 is none
 	fenceEnd Index
 
 	election election
@@ -118,6 +118,7 @@ func New(cfg Config, d Durable) (*Raft, error) {
 	}
 	r.follow.matched = r.commit
 	r.resetTimer()
+	r.fastBid = cfg.StartTicks * (1 + r.rank(None))
 	r.softSent = Soft{Role: r.role, Term: r.term, Leader: r.leader}
 	return r, nil
 }
@@ -305,18 +306,24 @@ func (r *Raft) Unreachable(id NodeID) {
 		return
 	}
 	r.heard = r.cfg.ElectionTicks
-	rank := 0
-	for _, v := range r.config().Voters() {
-		if v < r.cfg.ID && v != id {
-			rank++
-		}
-	}
+	rank := r.rank(id)
 	r.reason = fmt.Sprintf("the process of leader %v is gone", id)
 	if rank == 0 {
 		r.preCampaign()
 		return
 	}
 	r.fastBid = 3 * rank
+}
+
+// rank is this node's place among the voters in the order of their ids, from 0 on, one left out.
+func (r *Raft) rank(without NodeID) int {
+	n := 0
+	for _, v := range r.config().Voters() {
+		if v < r.cfg.ID && v != without {
+			n++
+		}
+	}
+	return n
 }
 
 // Propose appends data to the leader's log; now is the log time to stamp on it.

@@ -213,7 +213,7 @@ func (h *host) nodeConfig() node.Config {
 	r := &c.Raft
 	w.boots++ // they ascend
 	r.ID, r.Boot, r.Seed = h.id, w.boots, w.rand.Uint64()
-	r.ElectionTicks, r.HeartbeatTicks = p.electionTicks, p.heartbeatTicks
+	r.ElectionTicks, r.HeartbeatTicks, r.StartTicks = p.electionTicks, p.heartbeatTicks, 2*p.heartbeatTicks
 	r.MaxWrites = 1 + w.rand.IntN(p.maxWrites)
 	if p.tiny {
 		c.ApplyBytes = 1 + w.rand.IntN(2000)

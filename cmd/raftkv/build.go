@@ -390,13 +390,18 @@ func (d *daemon) nodeConfig(boot uint64) node.Config {
 	nc.VerifyTicks = int((c.Service.VerifyInterval + c.Raft.Tick - 1) / c.Raft.Tick)
 	nc.Raft = raft.Config{
 		ID: d.id.ID(), Boot: boot, Seed: random(),
-		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks,
+		ElectionTicks: c.Raft.ElectionTicks, HeartbeatTicks: c.Raft.HeartbeatTicks, StartTicks: startBeats * c.Raft.HeartbeatTicks,
 		MaxAppendBytes: int(c.Raft.AppendBytes), MaxInflight: c.Raft.InflightMessages, MaxInflightBytes: int(c.Raft.InflightBytes),
 		MaxWriteBytes: int(c.Raft.WriteBytes), MaxWrites: 1,
 		MaxUncommittedBytes: int(c.Raft.UncommittedBytes), MaxRetainedBytes: int(c.Raft.RetainedBytes),
 	}
 	return nc
 }
+
+// startBeats is how many heartbeats a starting node waits for a leader, times its
+// place among the voters. A cluster that was started as a whole then need not wait for an
+// election timeout. One beat could be over before the connections stand.
+const startBeats = 2
 
 // random is any number.
 func random() uint64 {
