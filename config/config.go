@@ -160,7 +160,8 @@ type Raft struct {
 
 // Snapshot says when the log is replaced by a snapshot. What comes first counts.
 type Snapshot struct {
-	// LogBytes is how much log makes a snapshot due.
+	// LogBytes is how much log makes a snapshot due; half of the last snapshot if that is
+	// more, but not more than half of raft.retained_bytes.
 	LogBytes Bytes `key:"log_bytes" default:"128MiB" min:"64KiB" max:"64GiB"`
 	// LogEntries is how many entries make a snapshot due. Above keep_entries.
 	LogEntries int `key:"log_entries" default:"1000000" min:"10" max:"1000000000"`

@@ -79,7 +79,7 @@ func docs() map[string]string {
 		"snapshot":                     "snapshot says when the log is replaced by a snapshot.",
 		"snapshot.freeze_timeout":      "freeze_timeout is how long a snapshot may take before it is given up.",
 		"snapshot.keep_entries":        "keep_entries is how many entries before the snapshot stay, so that a follower that is a little behind needs no snapshot.",
-		"snapshot.log_bytes":           "log_bytes is how much log makes a snapshot due.",
+		"snapshot.log_bytes":           "log_bytes is how much log makes a snapshot due; half of the last snapshot if that is more, but not more than half of raft.retained_bytes.",
 		"snapshot.log_entries":         "log_entries is how many entries make a snapshot due. Above keep_entries.",
 		"snapshot.overlay_bytes":       "overlay_bytes is how much may be written while a snapshot is made before it is given up.",
 		"snapshot.step_bytes":          "step_bytes is about how much is encoded at a time, between applying. Small is smooth, large is fast.",

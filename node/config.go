@@ -45,8 +45,8 @@ type Config struct {
 	// Inbox bounds what waits for the loop.
 	Inbox InboxLimits
 
-	// A snapshot is taken when this much was applied since the last one. Zero
-	// switches that trigger off.
+	// A snapshot is taken when this much was applied since the last one, or half as
+	// many bytes as that has. Zero switches that trigger off.
 	SnapshotEntries int
 	SnapshotBytes   int
 	// TrailingEntries stay in the log behind a snapshot, so that a follower that

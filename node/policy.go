@@ -93,9 +93,17 @@ func (r *Replica) snapshotDue(s raft.Status, fetching bool) bool {
 		return false
 	}
 	return r.cfg.SnapshotEntries > 0 && p.since >= r.cfg.SnapshotEntries ||
-		r.cfg.SnapshotBytes > 0 && p.sinceBytes >= r.cfg.SnapshotBytes ||
+		r.cfg.SnapshotBytes > 0 && p.sinceBytes >= r.snapshotBytes() ||
 		// The retained log nears its bound, and the part behind a new snapshot could go.
 		s.LogBytes > limit/2 && p.sinceBytes > limit/8
+}
+
+// snapshotBytes is how much log makes a snapshot due. Where the state is large it is
+// half of that: each byte of log then costs two of snapshot at most, however large the
+// state grows. The log stays in memory, so what it may retain bounds that.
+func (r *Replica) snapshotBytes() int {
+	half := min(r.snap.bytes/2, uint64(r.cfg.Raft.MaxRetainedBytes/2))
+	return max(r.cfg.SnapshotBytes, int(half))
 }
 
 // lacking tells whether a follower lost its state and can't use the newest

@@ -69,6 +69,24 @@ func TestSnapshotByBytes(t *testing.T) {
 	}
 }
 
+// Writing the state costs more the larger it is: a large one is written less often.
+func TestSnapshotOfALargeStateIsRarer(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *Config) { cfg.SnapshotBytes = 1000 })
+	h := c.elect(1)
+	k := h.client()
+	take := func(bytes int, want uint64) {
+		t.Helper()
+		k.submit(strings.Repeat("a", bytes))
+		c.tick(20)
+		if got := h.metrics.Snapshots.Load(); got != want {
+			t.Errorf("%d snapshots after %d bytes more, state of %d: want %d", got, bytes, h.r.snap.bytes, want)
+		}
+	}
+	take(6000, 1) // the test's machine keeps all that it applied
+	take(2000, 1)
+	take(1500, 2)
+}
+
 // Some entries stay behind a snapshot, and more for a follower that lags and answers.
 func TestTrailingEntriesStay(t *testing.T) {
 	c := newCluster(t, 3, func(cfg *Config) { cfg.TrailingEntries = 5 })
