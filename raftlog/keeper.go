@@ -28,9 +28,10 @@ type keeper struct {
 
 // job is what the disk goroutine hands over.
 type job struct {
-	seal   []*bbolt.DB // no longer written: close
-	retire []uint64    // segments whose entries may go, and durably so
-	want   uint64      // number of a segment to make, 0 for none
+	seal    []*bbolt.DB // no longer written: close
+	retire  []uint64    // segments whose entries may go, and durably so
+	want    uint64      // number of a segment to make, 0 for none
+	reserve bool        // it need not be written before: see makeSegment
 }
 
 func (j *job) empty() bool { return len(j.seal) == 0 && len(j.retire) == 0 && j.want == 0 }
@@ -65,7 +66,7 @@ func (k *keeper) do(j job) {
 		k.opts.Logger.Warn("keeping an old log segment for use", "err", err)
 	}
 	if j.want != 0 {
-		s, err := k.make(j.want)
+		s, err := k.make(j.want, j.reserve)
 		k.made <- made{segment: s, err: err}
 	}
 	// Deleting a file can take a while: last.
@@ -107,7 +108,7 @@ func (k *keeper) spare(numbers []uint64) (rest []uint64, err error) {
 	return rest, nil
 }
 
-func (k *keeper) make(number uint64) (*segment, error) {
+func (k *keeper) make(number uint64, reserve bool) (*segment, error) {
 	if k.image == nil {
 		image, err := template(k.dir)
 		if err != nil {
@@ -119,7 +120,7 @@ func (k *keeper) make(number uint64) (*segment, error) {
 	if n := len(k.spares); n > 0 {
 		spare, k.spares = k.spares[n-1], k.spares[:n-1]
 	}
-	if err := makeSegment(k.dir, number, k.image, spare, k.opts); err != nil {
+	if err := makeSegment(k.dir, number, k.image, spare, reserve, k.opts); err != nil {
 		return nil, fmt.Errorf("make log segment %d: %w", number, diskError(err))
 	}
 	return openSegment(k.dir, number, k.opts)
