@@ -154,6 +154,16 @@ func (r *source) bytes(n int) []byte {
 	if r.err != nil {
 		return nil
 	}
+	if n <= sourceBytes {
+		b, err := r.r.Peek(n)
+		if err != nil {
+			r.fault(err)
+			return nil
+		}
+		b = own(b) // which doesn't clear the room first
+		r.r.Discard(n)
+		return b
+	}
 	b := make([]byte, min(n, pieceBytes))
 	for read := 0; ; {
 		got, err := io.ReadFull(r.r, b[read:])
