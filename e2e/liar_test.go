@@ -99,16 +99,12 @@ func replaceWiped(t *testing.T, c *selftest.Cluster, n *selftest.Node) {
 		_, body, err := n.Get(t.Context(), "/readyz")
 		return strings.Contains(string(body), "raftkv member add"), err
 	})
-	for _, args := range [][]string{{"RAFT", "MEMBER", "REMOVE", n.Name}, {"RAFT", "MEMBER", "ADD", n.Name, n.Peer}} {
-		until(t, strings.Join(args, " "), func() (bool, error) {
-			outcome, text := write(t, leader(t, c), args...)
-			return outcome == selftest.OK, fmt.Errorf("%s", text)
-		})
-	}
+	changeMember(t, c, "REMOVE", n)
+	changeMember(t, c, "ADD", n)
 	if err := c.Ready(deadline(t)); err != nil {
 		t.Fatal(err)
 	}
-	promote(t, leader(t, c), n)
+	changeMember(t, c, "PROMOTE", n)
 }
 
 // PL-01 for votes: the power of both others goes the moment that a node leads. One of

@@ -97,11 +97,11 @@ var snapshotMutants = []mutant{
 	{"a fetched snapshot is not synced", "durable before it is adopted", "snapshot/receive.go", []edit{
 		{"	if err == nil {\n		err = p.f.Sync()\n	} else if", "	if err == nil {\n	} else if"},
 	}, []string{"snapshot TestCrashInReceiveLeavesOldOrNew"}},
-	{"the newest snapshot is not verified", "one that fails its checksums is never used", "snapshot/dir.go", []edit{
-		{"	info, err := Verify(bufio.NewReaderSize(f, readAhead))", "	info, err := Info{Meta: raft.SnapshotMeta{Last: id}}, error(nil)\n	if false {\n		info, err = Verify(bufio.NewReaderSize(f, readAhead))\n	}"},
+	{"a damaged snapshot is not passed over", "one that fails its checksums is never used", "snapshot/dir.go", []edit{
+		{"	return meta, nil, fmt.Errorf(\"verify %s: %w\", d.file(id, \"\"), err)", "	return meta, loadErr, nil"},
 	}, []string{"snapshot TestNewestPassesOverDamagedOnes"}},
 	{"the snapshot that was just made is retired", "only what a newer one makes needless is removed", "snapshot/dir.go", []edit{
-		{"if id == made || i < d.opt.Keep && older", "if i < d.opt.Keep && older"},
+		{"if id == made || (i < d.opt.Keep ||", "if (i < d.opt.Keep ||"},
 	}, []string{"snapshot TestSnapshotJustMadeIsNotRetired"}},
 	{"another snapshot is taken for the one that was asked for", "index and content are one", "snapshot/receive.go", []edit{
 		{"if !had && !sameMeta(p.s.meta, p.meta) {\n			return &hopeless", "if !had && false {\n			return &hopeless"},
