@@ -108,7 +108,8 @@ func (d *Dir) List() ([]raft.EntryID, error) { return d.list("") }
 // while load reads it, to io.EOF, and so load must take nothing over before that. One that
 // turns out to be damaged is set aside under another name, Faults tells, and
 // load is called again with the one before. What load returns of its own
-// accord is returned as it is, and no other snapshot is tried.
+// accord is returned as it is, and no other snapshot is tried; nor is one for
+// an error of opening the newest, which says nothing about its content.
 //
 // The error wraps ErrNotFound if there never was a snapshot, and ErrDamaged if there
 // are only ones that can't be used: then the log that starts after them has lost
@@ -120,12 +121,16 @@ func (d *Dir) Restore(load func(raft.SnapshotMeta, io.Reader) error) (raft.Snaps
 	}
 	var faults []error
 	for _, id := range ids {
-		meta, refused, err := d.read(id, load)
-		if err == nil {
-			return meta, refused
+		f, err := d.openComplete(id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return raft.SnapshotMeta{}, err // no damage: permissions, open files, a disk that is gone
 		}
-		if errors.Is(err, fs.ErrPermission) {
-			return raft.SnapshotMeta{}, err // no damage: somebody must set it right
+		if err == nil {
+			meta, refused, damage := d.read(f, id, load)
+			if damage == nil {
+				return meta, refused
+			}
+			err = damage
 		}
 		d.fault(err)
 		faults = append(faults, err)
@@ -162,13 +167,9 @@ func verify(_ raft.SnapshotMeta, r io.Reader) error {
 	return err
 }
 
-// read hands the content of one complete file, as the disk has it, to load. err
+// read hands the content of one complete file, as the disk has it, to load, and closes it. err
 // is what is wrong with the file; only if nothing is does it count what load says.
-func (d *Dir) read(id raft.EntryID, load func(raft.SnapshotMeta, io.Reader) error) (meta raft.SnapshotMeta, loadErr, err error) {
-	f, err := d.openComplete(id)
-	if err != nil {
-		return meta, nil, err
-	}
+func (d *Dir) read(f File, id raft.EntryID, load func(raft.SnapshotMeta, io.Reader) error) (meta raft.SnapshotMeta, loadErr, err error) {
 	defer f.Close()
 	f.DropCache()
 	c, err := openContent(f, id)

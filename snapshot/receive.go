@@ -81,7 +81,11 @@ func (d *Dir) receive(ctx context.Context, meta raft.SnapshotMeta,
 
 // have tells whether exactly this snapshot is here, whole.
 func (d *Dir) have(meta raft.SnapshotMeta) bool {
-	found, _, err := d.read(meta.Last, verify)
+	var found raft.SnapshotMeta
+	f, err := d.openComplete(meta.Last)
+	if err == nil {
+		found, _, err = d.read(f, meta.Last, verify)
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		d.fault(err)
 	}
