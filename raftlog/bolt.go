@@ -24,7 +24,6 @@ type Bolt struct {
 	ballot ballot // as it is in the vote file
 	active *segment
 	fresh  bool     // active holds no transaction yet
-	began  uint64   // transactions when it became the active one
 	next   *segment // made ahead; nil if it isn't there yet
 	sealed []sealed // ascending
 	todo   job      // what the keeper had no time to take yet
@@ -48,10 +47,6 @@ type sealed struct {
 
 // maxKept bounds the buffer that is kept between Writes, in bytes.
 const maxKept = 16 << 20
-
-// fewCommits fill half a segment where writes are so large (128 KiB and more each) that
-// zeros in the next one would cost more than they save.
-const fewCommits = 64
 
 // Write is one bbolt transaction with two fdatasyncs, and a sync of the vote
 // file if term, vote or fence change. Only the disk goroutine may call it.
@@ -119,7 +114,6 @@ func (b *Bolt) begin(w *raft.Write) (*bbolt.Tx, error) {
 	limit := b.opts.SegmentBytes - b.opts.SegmentBytes/8
 	if used >= limit/2 && used >= b.wantAt && b.next == nil && !b.wanted {
 		b.wanted, b.todo.want = true, b.active.number+1
-		b.todo.reserve = b.transactions.Load()-b.began < fewCommits
 	}
 	if used+need(w) <= limit || b.next == nil || b.fresh {
 		return tx, nil
@@ -130,7 +124,6 @@ func (b *Bolt) begin(w *raft.Write) (*bbolt.Tx, error) {
 	b.todo.seal = append(b.todo.seal, b.active.db)
 	b.sealed = append(b.sealed, sealed{number: b.active.number, from: b.active.from})
 	b.active, b.next, b.fresh, b.wantAt = b.next, nil, true, 0
-	b.began = b.transactions.Load()
 	b.active.from, b.active.prev = b.shape.last.Index+1, b.shape.last.Term
 	return b.active.db.Begin(true)
 }

@@ -28,10 +28,9 @@ type keeper struct {
 
 // job is what the disk goroutine hands over.
 type job struct {
-	seal    []*bbolt.DB // no longer written: close
-	retire  []uint64    // segments whose entries may go, and durably so
-	want    uint64      // number of a segment to make, 0 for none
-	reserve bool        // it need not be written before: see makeSegment
+	seal   []*bbolt.DB // no longer written: close
+	retire []uint64    // segments whose entries may go, and durably so
+	want   uint64      // number of a segment to make, 0 for none
 }
 
 func (j *job) empty() bool { return len(j.seal) == 0 && len(j.retire) == 0 && j.want == 0 }
@@ -66,7 +65,7 @@ func (k *keeper) do(j job) {
 		k.opts.Logger.Warn("keeping an old log segment for use", "err", err)
 	}
 	if j.want != 0 {
-		s, err := k.make(j.want, j.reserve)
+		s, err := k.make(j.want)
 		k.made <- made{segment: s, err: err}
 	}
 	// Deleting a file can take a while: last.
@@ -108,7 +107,7 @@ func (k *keeper) spare(numbers []uint64) (rest []uint64, err error) {
 	return rest, nil
 }
 
-func (k *keeper) make(number uint64, reserve bool) (*segment, error) {
+func (k *keeper) make(number uint64) (*segment, error) {
 	if k.image == nil {
 		image, err := template(k.dir)
 		if err != nil {
@@ -120,7 +119,7 @@ func (k *keeper) make(number uint64, reserve bool) (*segment, error) {
 	if n := len(k.spares); n > 0 {
 		spare, k.spares = k.spares[n-1], k.spares[:n-1]
 	}
-	if err := makeSegment(k.dir, number, k.image, spare, reserve, k.opts); err != nil {
+	if err := makeSegment(k.dir, number, k.image, spare, k.opts); err != nil {
 		return nil, fmt.Errorf("make log segment %d: %w", number, diskError(err))
 	}
 	return openSegment(k.dir, number, k.opts)

@@ -151,7 +151,7 @@ func (b *Bolt) birth(v ballot, errVote error) error {
 	if err != nil {
 		return err
 	}
-	return makeSegment(b.dir, 1, image, "", false, b.opts)
+	return makeSegment(b.dir, 1, image, "", b.opts)
 }
 
 // settle compares the two copies of term and vote and returns what holds; it

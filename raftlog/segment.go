@@ -202,9 +202,8 @@ func template(dir string) ([]byte, error) {
 // begins with image. It
 // writes over a spare file if there is one, else it fills a new one with zeros:
 // a commit into blocks that the file system has already assigned needs no entry
-// in its journal, which makes a sync a quarter cheaper (docs/decisions/0001). Where
-// commits are large the zeros would cost more than that: reserve then only takes the space.
-func makeSegment(dir string, number uint64, image []byte, spare string, reserve bool, o Options) error {
+// in its journal, which makes a sync a quarter cheaper (docs/decisions/0001).
+func makeSegment(dir string, number uint64, image []byte, spare string, o Options) error {
 	temp := filepath.Join(dir, nextTemp)
 	if spare != "" {
 		if err := os.Rename(spare, temp); err != nil {
@@ -215,7 +214,7 @@ func makeSegment(dir string, number uint64, image []byte, spare string, reserve 
 	if err != nil {
 		return err
 	}
-	if err := fill(f, image, o.SegmentBytes, reserve); err != nil {
+	if err := fill(f, image, o.SegmentBytes); err != nil {
 		f.Close()
 		return err
 	}
@@ -232,27 +231,14 @@ func makeSegment(dir string, number uint64, image []byte, spare string, reserve 
 	return smallfile.SyncDir(dir)
 }
 
-// fill makes f begin with image and have at least size bytes, none of them a hole:
-// written before, or with reserve at least assigned.
-func fill(f *os.File, image []byte, size int64, reserve bool) error {
+// fill makes f begin with image and have at least size bytes, none of them a hole.
+func fill(f *os.File, image []byte, size int64) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if _, err := f.WriteAt(image, 0); err != nil {
 		return err
-	}
-	if reserve {
-		err := unix.EINTR
-		for err == unix.EINTR {
-			err, _ = unix.Fallocate(int(f.Fd()), 0, 0, size).(unix.Errno)
-		}
-		if err == 0 {
-			return nil
-		}
-		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
-			return err
-		}
 	}
 	var zeros [256 << 10]byte
 	for at := max(info.Size(), int64(len(image))); at < size; {

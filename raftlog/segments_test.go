@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -447,36 +446,5 @@ func TestSealedSegmentThatWentBackIsFound(t *testing.T) {
 	flip(t, segmentPath(dir, 1), int64(s.pages.meta.txid%2)*pageSize+pageHeader+20, 1)
 	if _, err := Open(dir, small); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "entry 1/10, 2/10 was written there") {
 		t.Errorf("err = %v", err)
-	}
-}
-
-// A segment that is only reserved reads as one that was filled with zeros, and no
-// commit into it finds the disk full either.
-func TestReservedSegmentHasItsSpace(t *testing.T) {
-	const size = 1 << 20
-	image := bytes.Repeat([]byte("image"), 1000)
-	for _, reserve := range []bool{false, true} {
-		f, err := os.Create(filepath.Join(t.TempDir(), "segment"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := fill(f, image, size, reserve); err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(f.Name())
-		if want := append(bytes.Clone(image), make([]byte, size-len(image))...); err != nil || !bytes.Equal(b, want) {
-			t.Errorf("reserve %v: %d bytes, %v, or not zeros behind the image", reserve, len(b), err)
-		}
-		if err := f.Sync(); err != nil {
-			t.Fatal(err)
-		}
-		info, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := info.Sys().(*syscall.Stat_t).Blocks * 512; got < size {
-			t.Errorf("reserve %v: %d bytes on the disk, want %d", reserve, got, size)
-		}
 	}
 }
