@@ -71,6 +71,8 @@ type lane struct {
 	lastRead  raft.Index   // index of the last read that went to the applier without asking elsewhere
 	shown     raft.Index   // highest index that this connection was shown
 
+	answeredBy uint64 // returns.batch that answered a write of it; 0 since it has come again
+
 	notBefore uint64 // tick of the next attempt after a refused one
 
 	sealed  bool

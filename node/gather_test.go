@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -46,5 +47,78 @@ func TestWritesGather(t *testing.T) {
 		if len(k.replies) != 1 {
 			t.Error("a client waits for ever")
 		}
+	}
+}
+
+// A leader whose clients come again as soon as they are answered waits for them: two
+// halves of a crowd that took turns share a batch then. When they stay away,
+// those who did come wait for the time of one batch, and the next time not at all.
+func TestClientsThatComeAgainAreAwaited(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	const half, took = 16, 5 * time.Millisecond
+	halves := [2][]*client{}
+	for i := range halves {
+		for range half {
+			halves[i] = append(halves[i], h.client())
+		}
+	}
+	send := func(i int) {
+		for _, k := range halves[i] {
+			k.submit("x")
+		}
+		c.settle()
+	}
+	// answer ends the batch under way, and returns how many writes then went to the disk at once.
+	h.hungApplier = true
+	answer := func() uint64 {
+		before := h.r.metrics.Writes.Load()
+		h.r.now += took
+		for h.hungApplier = false; len(h.jobs) > 0; {
+			h.step()
+		}
+		h.hungApplier = true
+		c.settle()
+		return h.r.metrics.Writes.Load() - before
+	}
+	send(0)
+	turn, rounds := 1, 0
+	for ; ; rounds++ {
+		send(turn) // while the others' batch is under way
+		if answer() == 0 {
+			break // they wait for the others
+		}
+		if turn = 1 - turn; rounds == 20 {
+			t.Fatal("the halves take turns for ever")
+		}
+	}
+	if rounds < gatherTrust {
+		t.Errorf("awaited in round %d, want trust after %d", rounds, gatherTrust)
+	}
+	entries := h.r.metrics.WriteEntries.Load()
+	send(1 - turn)
+	if got := h.r.metrics.WriteEntries.Load() - entries; got != 2*half {
+		t.Errorf("%d entries in the batch, want %d", got, 2*half)
+	}
+	// The whole crowd is answered, and few come again.
+	if got := answer(); got != 0 {
+		t.Fatalf("%d writes, nobody sent one", got)
+	}
+	before := h.r.metrics.Writes.Load()
+	halves[0][0].submit("x")
+	c.settle()
+	h.r.now += took - 1
+	c.settle()
+	if got := h.r.metrics.Writes.Load() - before; got != 0 {
+		t.Errorf("%d writes before the others' time is over", got)
+	}
+	h.r.now++
+	c.settle()
+	if got := h.r.metrics.Writes.Load() - before; got != 1 {
+		t.Errorf("%d writes behind that, want 1", got)
+	}
+	send(1)
+	if answer() == 0 {
+		t.Error("clients that stayed away are awaited again")
 	}
 }

@@ -43,8 +43,10 @@ func Assemble(cfg Config, durable raft.Durable, m Machine, d Driver, s Saver, me
 	return l, NewApplier(m, durable.Snapshot, s, metrics, open), nil
 }
 
-// Turn handles what waits and does everything that it calls for.
-func (l *Loop) Turn() {
+// Turn handles what waits and does everything that it calls for. now is the
+// time by any clock that only goes forward.
+func (l *Loop) Turn(now time.Duration) {
+	l.replica.now = now
 	b := l.in.take(l.empty)
 	b.handle(l.replica)
 	l.replica.Flush()

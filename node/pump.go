@@ -167,6 +167,7 @@ func (r *Replica) propose(c *Conn, o *op, want mode) bool {
 		l.mode, l.last, l.lastWrite = want, id, taken.seq
 		l.writes++
 		r.writes++
+		r.returns.proposed(l)
 		r.tickets.add(id, taken)
 		r.unwritten += len(taken.req.Data)
 		r.metrics.Proposals.Add(1)
@@ -226,6 +227,7 @@ func (r *Replica) settled(o *op, index raft.Index) {
 		l := &o.conn.lane
 		l.shown = max(l.shown, index)
 		l.settled = max(l.settled, o.seq)
+		r.returns.answer(l, index)
 		r.writeEnded(o.conn)
 	}
 }

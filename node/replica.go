@@ -23,6 +23,7 @@ type Replica struct {
 	metrics *Metrics
 
 	tick  uint64
+	now   time.Duration // by the owner's clock, at the beginning of this turn
 	wall  raft.Time
 	clock logClock
 	soft  raft.Soft
@@ -32,7 +33,8 @@ type Replica struct {
 	given      raft.Index // last entry in a write
 	unwritten  int        // bytes of requests that were proposed since
 	heldAt     uint64     // tick of the last write
-	wrote      uint64     // highest seq on disk
+	returns    returns
+	wrote      uint64 // highest seq on disk
 	lastTime   raft.Time
 	space      Space
 	fencedFor  uint64 // highest seq that a peer heard and this disk doesn't know
@@ -277,6 +279,9 @@ func (r *Replica) onWrite(w *raft.Write) {
 	r.unwritten, r.heldAt = 0, r.tick
 	if n := len(w.Entries); n > 0 {
 		r.given = w.Entries[n-1].Index
+		if r.leads() {
+			r.returns.wrote(r.now, r.given)
+		}
 	}
 	bytes, config := 0, w.Reset
 	for i := range w.Entries {
@@ -501,6 +506,7 @@ func (r *Replica) onApplied(j *Job) {
 		}
 		r.settled(&t.op, t.id.Index)
 	}
+	r.returns.applied(r.now, r.applied)
 	r.noteLevel(j.level)
 	for _, v := range j.verified {
 		r.onVerified(v)

@@ -147,7 +147,7 @@ func (n *Node) loop(ctx context.Context) (err error) {
 				runtime.Gosched()
 			}
 		}
-		n.turns.Turn()
+		n.turns.Turn(n.since())
 		if n.replica.statusOld {
 			n.replica.statusOld = false
 			n.publish()

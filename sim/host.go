@@ -308,7 +308,7 @@ func (h *host) lateTurn() {
 // turn is one turn of the loop goroutine.
 func (h *host) turn() {
 	h.turning = true
-	h.loop.Turn()
+	h.loop.Turn(h.w.now)
 	h.turning = false
 	h.looked()
 }
