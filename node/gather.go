@@ -13,6 +13,8 @@ const (
 	// gatherBytes is how much waits at most: beyond it a write is large enough
 	// for the disk to be the better place to wait at.
 	gatherBytes = 256 << 10
+	// awaitBytes is how much makes a batch too large to wait for clients.
+	awaitBytes = 128 << 10
 	// gatherTrust is how many batches in a row must have been answered to clients
 	// that came again soon, before one more is waited for.
 	gatherTrust = 4
@@ -53,8 +55,13 @@ type returns struct {
 	good     int           // batches in a row whose connections came back in time
 }
 
-// wrote notes that a batch up to last goes to the disk.
-func (s *returns) wrote(now time.Duration, last raft.Index) {
+// wrote notes that a batch up to last, of so many bytes, goes to the disk. A large one is full
+// enough: to wait while the disk has nothing to do would cost more than it saves.
+func (s *returns) wrote(now time.Duration, last raft.Index, bytes int) {
+	if bytes >= awaitBytes {
+		s.watching, s.good = false, 0
+		return
+	}
 	if s.watching {
 		return
 	}

@@ -122,3 +122,33 @@ func TestClientsThatComeAgainAreAwaited(t *testing.T) {
 		t.Error("clients that stayed away are awaited again")
 	}
 }
+
+// A large batch is full enough: nobody is awaited behind one, nor behind the next small ones.
+func TestLargeBatchesAwaitNobody(t *testing.T) {
+	var s returns
+	lanes := make([]lane, gatherOpen)
+	batch := func(last raft.Index, bytes int) bool {
+		s.wrote(0, last, bytes)
+		for i := range lanes {
+			s.answer(&lanes[i], last)
+		}
+		s.applied(time.Millisecond, last)
+		awaited := s.awaited(time.Millisecond, last)
+		for i := range lanes {
+			s.proposed(&lanes[i])
+		}
+		s.awaited(time.Millisecond, last)
+		return awaited
+	}
+	for i := range gatherTrust {
+		if batch(raft.Index(i+1), 100) {
+			t.Errorf("awaited behind batch %d", i+1)
+		}
+	}
+	if !batch(10, 100) {
+		t.Error("not awaited though they always came")
+	}
+	if batch(11, awaitBytes) || batch(12, 100) {
+		t.Error("awaited behind a large batch")
+	}
+}

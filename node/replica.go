@@ -277,18 +277,18 @@ func (r *Replica) onWrite(w *raft.Write) {
 	}
 	r.writing = append(r.writing, w.Seq)
 	r.unwritten, r.heldAt = 0, r.tick
-	if n := len(w.Entries); n > 0 {
-		r.given = w.Entries[n-1].Index
-		if r.leads() {
-			r.returns.wrote(r.now, r.given)
-		}
-	}
 	bytes, config := 0, w.Reset
 	for i := range w.Entries {
 		e := &w.Entries[i]
 		bytes += len(e.Data)
 		r.lastTime = max(r.lastTime, e.Time)
 		config = config || e.Type == raft.EntryConfig
+	}
+	if n := len(w.Entries); n > 0 {
+		r.given = w.Entries[n-1].Index
+		if r.leads() {
+			r.returns.wrote(r.now, r.given, bytes)
+		}
 	}
 	r.metrics.Writes.Add(1)
 	r.metrics.WriteEntries.Add(uint64(len(w.Entries)))
