@@ -42,6 +42,20 @@ func (a *appender) run(t *testing.T, stop <-chan struct{}) {
 			return
 		}
 		a.acked.Add(1)
+		// Each change carries the whole value: who appends faster than the watch takes
+		// makes it slower and slower.
+		err := selftest.Until(deadline(t), "the watch to follow "+a.key, func() (bool, error) {
+			select {
+			case <-stop:
+				return true, nil
+			default:
+				return a.seen.Load() >= a.acked.Load()-20, nil
+			}
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
 	}
 }
 
@@ -153,8 +167,10 @@ func TestOnceOverHTTPAndTheClient(t *testing.T) {
 		workers.Go(func() { a.run(t, stop) })
 	}
 	var seen map[string]string // values, as the watch saw them last
+	whole, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	watching.Go(func() {
-		seen = watchAppends(deadline(t), t, kv, func(key string) {
+		seen = watchAppends(whole, t, kv, func(key string) {
 			for _, a := range all {
 				if a.key == key {
 					a.seen.Add(1)

@@ -77,12 +77,12 @@ func config(s *server) Config {
 func TestEveryAnswerIsCounted(t *testing.T) {
 	s := serve(t, func(s *server, n uint64, args [][]byte) (string, bool) {
 		switch {
+		case string(args[0]) == "READONLY": // a client that is refused that comes again
+			s.readonly.Add(1)
+			return "+OK\r\n", false
 		case n%5 == 0:
 			s.refused.Add(1)
 			return "-BUSY try later\r\n", false
-		case string(args[0]) == "READONLY":
-			s.readonly.Add(1)
-			return "+OK\r\n", false
 		case string(args[0]) == "GET":
 			s.ok.Add(1)
 			return "$-1\r\n", false
