@@ -246,6 +246,12 @@ func fill(f *os.File, image []byte, size int64) error {
 		if err != nil {
 			return err
 		}
+		// Piece by piece, or the commits of the active segment would queue behind all of
+		// them at once. An error told here is not told again by the sync at the end.
+		err = unix.SyncFileRange(int(f.Fd()), at, int64(n), unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("write out %s: %w", f.Name(), err)
+		}
 		at += int64(n)
 	}
 	return nil
