@@ -18,6 +18,8 @@ const (
 	// gatherTrust is how many batches in a row must have been answered to clients
 	// that came again soon, before one more is waited for.
 	gatherTrust = 4
+	// gatherMost bounds how long commands wait for a batch that is usually answered sooner.
+	gatherMost = 500 * time.Millisecond
 )
 
 // gathers tells whether new commands wait, so that more of them share a write and a
@@ -28,10 +30,13 @@ const (
 //
 // It is over when everything that was written is committed and answered and, if
 // the clients are of that kind, most of those have come again (returns). In any
-// case it is over with the second tick: followers may be slow, or gone.
+// case it is over with the second tick, or when twice the time has passed that batches
+// take: followers may have become slow, or be gone. Where the others are far, so that each batch
+// takes longer than two ticks, to end it sooner would leave the clients in groups that never meet.
 func (r *Replica) gathers() bool {
 	expected := r.returns.awaited(r.now, r.given)
-	return r.leads() && r.unwritten < gatherBytes && r.tick <= r.heldAt+1 &&
+	return r.leads() && r.unwritten < gatherBytes &&
+		(r.tick <= r.heldAt+1 || r.now-r.heldSince < min(2*r.returns.usual, gatherMost)) &&
 		(r.applied < r.given && r.writes >= gatherOpen || expected)
 }
 
@@ -53,6 +58,7 @@ type returns struct {
 	answered int           // connections that it answered
 	back     int           // of those, how many have sent a write again
 	good     int           // batches in a row whose connections came back in time
+	usual    time.Duration // what the last batches took, on average; the newest counts an eighth
 }
 
 // wrote notes that a batch up to last, of so many bytes, goes to the disk. A large one is full
@@ -65,7 +71,7 @@ func (s *returns) wrote(now time.Duration, last raft.Index, bytes int) {
 	if s.watching {
 		return
 	}
-	*s = returns{batch: s.batch + 1, watching: true, last: last, began: now, good: s.good}
+	*s = returns{batch: s.batch + 1, watching: true, last: last, began: now, good: s.good, usual: s.usual}
 }
 
 // answer notes that a write of a connection was answered.
@@ -88,6 +94,7 @@ func (s *returns) proposed(l *lane) {
 func (s *returns) applied(now time.Duration, index raft.Index) {
 	if s.watching && s.took == 0 && index >= s.last {
 		s.took, s.ended = max(now-s.began, 1), now
+		s.usual += (s.took - s.usual) / 8
 	}
 }
 

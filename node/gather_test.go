@@ -152,3 +152,48 @@ func TestLargeBatchesAwaitNobody(t *testing.T) {
 		t.Error("awaited behind a large batch")
 	}
 }
+
+// Where batches take long, since the other nodes are far, commands wait as long as one
+// usually takes, whatever number of ticks that is, and not much longer.
+func TestBatchesOfFarNodesAreWaitedFor(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	h := c.elect(1)
+	const took = 50 * time.Millisecond
+	var ks []*client
+	for range 2 * gatherOpen {
+		ks = append(ks, h.client())
+	}
+	far := func(from, to raft.NodeID) bool { return to == 1 }
+	send := func(ks []*client) {
+		for _, k := range ks {
+			k.submit("x")
+		}
+		c.settle()
+	}
+	waited := func(what string, d time.Duration, ticks int, want uint64) {
+		t.Helper()
+		before := h.r.metrics.Writes.Load()
+		h.r.now += d
+		c.tick(ticks)
+		if got := h.r.metrics.Writes.Load() - before; got != want {
+			t.Errorf("%s: %d writes, want %d", what, got, want)
+		}
+	}
+	for range 30 {
+		c.cut = far
+		send(ks)
+		h.r.now += took
+		c.cut = nil
+		c.tick(2) // a heartbeat is answered
+	}
+	h.r.now += took // nobody is awaited any more
+	c.cut = far
+	send(ks[:gatherOpen])
+	before := h.r.metrics.Writes.Load()
+	send(ks[gatherOpen:])
+	if got := h.r.metrics.Writes.Load() - before; got != 0 {
+		t.Fatalf("%d writes while a batch is under way", got)
+	}
+	waited("five ticks, as long as a batch takes", took, 5, 0)
+	waited("twice as long", took, 1, 1)
+}

@@ -29,10 +29,11 @@ type Replica struct {
 	soft  raft.Soft
 
 	// The disk.
-	writing    []uint64   // seqs of the writes under way
-	given      raft.Index // last entry in a write
-	unwritten  int        // bytes of requests that were proposed since
-	heldAt     uint64     // tick of the last write
+	writing    []uint64      // seqs of the writes under way
+	given      raft.Index    // last entry in a write
+	unwritten  int           // bytes of requests that were proposed since
+	heldAt     uint64        // tick of the last write
+	heldSince  time.Duration // when that was
 	returns    returns
 	wrote      uint64 // highest seq on disk
 	lastTime   raft.Time
@@ -276,7 +277,7 @@ func (r *Replica) onWrite(w *raft.Write) {
 		assert(false, "write %d while %d are under way", w.Seq, len(r.writing))
 	}
 	r.writing = append(r.writing, w.Seq)
-	r.unwritten, r.heldAt = 0, r.tick
+	r.unwritten, r.heldAt, r.heldSince = 0, r.tick, r.now
 	bytes, config := 0, w.Reset
 	for i := range w.Entries {
 		e := &w.Entries[i]
