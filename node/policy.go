@@ -214,14 +214,18 @@ func (r *Replica) compact(s raft.Status, fetching bool) {
 
 // fetching is the policy of snapshots that come from another node.
 type fetching struct {
-	running  bool
+	running bool
+	// restoring: the applier has not read yet what came last. The file of the next one
+	// would take its place on the disk.
+	restoring bool
+
 	grewAt   uint64 // tick
 	bytes    uint64
 	failures int
 	notAt    uint64
 }
 
-func (f *fetching) room(tick uint64) bool { return !f.running && tick >= f.notAt }
+func (f *fetching) room(tick uint64) bool { return !f.running && !f.restoring && tick >= f.notAt }
 
 func (r *Replica) onInstall(in raft.Install) {
 	assert(!r.fetch.running, "a second fetch while one is under way")
@@ -266,6 +270,7 @@ func (r *Replica) install(meta raft.SnapshotMeta) {
 	// same Flush, so none can be waiting here.
 	assert(len(r.job.entries) == 0, "entries before a restore")
 	r.job.restore, r.job.before = &meta, len(r.job.reads)
+	r.fetch.restoring = true
 	r.handed = meta.Last.Index
 	r.lastTime = max(r.lastTime, meta.Time)
 	r.snap.since, r.snap.sinceBytes = 0, 0

@@ -492,6 +492,9 @@ func (r *Replica) onApplied(j *Job) {
 		r.d.Fatal(j.restoreErr)
 		return
 	}
+	if j.restore != nil {
+		r.fetch.restoring = false
+	}
 	if j.last.Index > r.applied {
 		r.applied, r.hash = j.last.Index, j.hash
 		r.core.Applied(r.applied)

@@ -196,6 +196,36 @@ func TestFailedFetchIsTriedAgain(t *testing.T) {
 	c.wantAll(strings.Join(h.m.list, ","))
 }
 
+// The file of a snapshot that was fetched makes place for the next one: as long as the applier
+// has not read it, none is fetched.
+func TestNothingIsFetchedBeforeTheLastIsRestored(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.SnapshotEntries = 20 })
+	h := c.elect(1)
+	k := h.client()
+	away := func(id raft.NodeID) {
+		c.cut = func(from, to raft.NodeID) bool { return from == id || to == id }
+		c.tick(20) // it counts as inactive
+		k.submitMany(50, "x")
+		c.tick(30)
+		c.cut = nil
+		c.tick(60)
+	}
+	slow := c.host(3)
+	slow.hungApplier = true
+	for range 2 {
+		away(3)
+		if got := slow.metrics.Fetches.Load(); got != 1 {
+			t.Fatalf("%d fetches while the applier stands still, want 1", got)
+		}
+	}
+	slow.hungApplier = false
+	c.tick(60)
+	if got := slow.metrics.Fetches.Load(); got != 2 {
+		t.Errorf("%d fetches, want 2", got)
+	}
+	c.wantAll(strings.Join(h.m.list, ","))
+}
+
 // Writes whose place a snapshot jumped over are unknown.
 func TestJumpedWriteIsUnknown(t *testing.T) {
 	c := newCluster(t, 3, func(cfg *Config) { cfg.RequestTicks = 1000 })
