@@ -354,3 +354,73 @@ func TestWatchLooksForChangesAtAllNodes(t *testing.T) {
 		}
 	}
 }
+
+// Who ends a watch while it looks for a node that keeps more need not wait until that is given up.
+func TestWatchEndsWhileItLooksElsewhere(t *testing.T) {
+	m := resptest.NewMemory()
+	addr, _ := apitest.Serve(t, m, feed.Config{Events: 4}, nil)
+	for range 9 {
+		apply(m, setCommand("a", "x"))
+	}
+	web := m.Status().Members[0].HTTP
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var gone atomic.Bool // all nodes
+	var mu sync.Mutex
+	var open []net.Conn
+	c := dial(t, client.Config{Endpoints: []string{addr}, Timeout: 24 * time.Hour, Dial: func(ctx context.Context, to string) (net.Conn, error) {
+		if gone.Load() {
+			cancel()
+			return nil, errors.New("nobody is there")
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil && to != web {
+			open = append(open, conn)
+		} else if err == nil {
+			conn = &answered{conn, func() { // with: compacted
+				gone.Store(true)
+				mu.Lock()
+				defer mu.Unlock()
+				for _, o := range open {
+					o.Close()
+				}
+			}}
+		}
+		return conn, err
+	}})
+	ended := make(chan error, 1)
+	go func() {
+		for _, err := range c.Watch(ctx, client.WatchOptions{From: 1}) {
+			ended <- err
+		}
+	}()
+	var err error
+	testenv.Eventually(t, "the watch to end", func() bool {
+		select {
+		case err = <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// answered is a connection that tells of the first bytes that come.
+type answered struct {
+	net.Conn
+	tell func()
+}
+
+func (a *answered) Read(p []byte) (int, error) {
+	n, err := a.Conn.Read(p)
+	if n > 0 && a.tell != nil {
+		a.tell()
+		a.tell = nil
+	}
+	return n, err
+}

@@ -124,7 +124,7 @@ type watcher struct {
 func (w *watcher) elsewhere(ctx context.Context, not string, farthest *CompactedError) (more bool, err error) {
 	gone := map[string]bool{not: true}
 	until := time.Now().Add(w.c.cfg.Timeout)
-	for tries := w.c.retry(); ; tries.again(ctx, false) {
+	for tries := w.c.retry(); ; {
 		nodes, err := w.c.httpNodes(ctx)
 		open := err != nil
 		for _, node := range nodes {
@@ -147,7 +147,7 @@ func (w *watcher) elsewhere(ctx context.Context, not string, farthest *Compacted
 				open = true
 			}
 		}
-		if !open || time.Now().After(until) {
+		if !open || time.Now().After(until) || !tries.again(ctx, false) {
 			return true, farthest
 		}
 	}
