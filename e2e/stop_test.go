@@ -46,6 +46,33 @@ func TestSecondTerminateEndsAtOnce(t *testing.T) {
 	}
 }
 
+// A stop that waits for a client who takes no byte is slow, and no loop that stands still:
+// the watchdog ends with the node, and not the process.
+func TestSlowStopIsNoHang(t *testing.T) {
+	parallel(t)
+	c := start(t, selftest.Options{Voters: 1, YAML: "service: {watchdog_timeout: 1s, stop_timeout: 4s}\n"})
+	n := leader(t, c)
+	do(t, n, "SET", "k", strings.Repeat("x", 1<<20))
+	conn, err := net.Dial("tcp", n.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, strings.Repeat("GET k\r\n", 60)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil { // the first of sixty answers
+		t.Fatal(err)
+	}
+	n.Terminate()
+	if err := n.Ends(deadline(t), 0); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(string(logOf(t, n)), "clients were cut off") {
+		t.Errorf("the stop waited for nobody: nothing was tested\n%s", n.Tail(5))
+	}
+}
+
 // PC-21: whoever is connected to a node that is killed is told at once, and
 // requests that wait at other nodes are answered.
 func TestKilledNodeLeavesNobodyWaiting(t *testing.T) {

@@ -68,10 +68,10 @@ type daemon struct {
 	refetching bool
 	// committed is the newest committed configuration; never nil.
 	committed atomic.Pointer[raft.Configuration]
-	strangers claims     // nodes of another cluster, at the addresses of members
-	removals  claims     // members that say that this node was removed
-	failed    chan error // the first fault of a listener or of the fatal path
-	all       sync.WaitGroup
+	strangers claims         // nodes of another cluster, at the addresses of members
+	removals  claims         // members that say that this node was removed
+	failed    chan error     // the first fault of a listener or of the fatal path
+	all       sync.WaitGroup // what serve started
 }
 
 // runNode builds a node of its parts and runs it until ctx ends, or until
@@ -107,10 +107,10 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 		return err
 	}
 	d.say("reading log and snapshot")
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	// Before the state is read: Go's own rule would collect it again and again while it grows.
-	tuning, stopTuning := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopTuning()
-	d.serve("tune the collector", func() error { tuneCollector(tuning); return nil })
+	d.serve("tune the collector", func() error { tuneCollector(background); return nil })
 	if err := d.openNode(); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 	if err != nil {
 		return err
 	}
-	return d.run(ctx, clients)
+	return d.run(ctx, background, end, clients)
 }
 
 // say tells what the start is doing: on /readyz and in the log.

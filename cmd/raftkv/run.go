@@ -23,8 +23,9 @@ import (
 
 type readCloser = io.ReadCloser
 
-// run serves clients until ctx ends or something breaks, then stops in order.
-func (d *daemon) run(ctx context.Context, clients net.Listener) error {
+// run serves clients until ctx ends or something breaks, then stops in order. background
+// is for what looks after the node, which end ends.
+func (d *daemon) run(ctx, background context.Context, end func(), clients net.Listener) error {
 	ended := make(chan error, 1)
 	// Runs the node, with a life longer than ctx: an orderly stop needs it. Ends by
 	// Shutdown below or by a fault; awaited below.
@@ -38,9 +39,7 @@ func (d *daemon) run(ctx context.Context, clients net.Listener) error {
 		}
 		return nil
 	})
-	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWatch()
-	d.serve("watch", func() error { d.watch(watch); return nil })
+	d.serve("watch", func() error { d.watch(background); return nil })
 	d.log.Info("serving", "clients", clients.Addr().String(), "peers", d.transport.Addr().String(), "http", d.http.Addr().String())
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyReady) // without systemd nobody listens
 
@@ -48,17 +47,17 @@ func (d *daemon) run(ctx context.Context, clients net.Listener) error {
 	case err := <-ended:
 		return d.explain(err)
 	case err := <-d.failed:
-		_ = d.stop(ended)
+		_ = d.stop(ended, end)
 		return err
 	case <-ctx.Done():
-		return d.stop(ended)
+		return d.stop(ended, end)
 	}
 }
 
 // serve runs f in the background; its error ends the daemon.
 func (d *daemon) serve(what string, f func() error) {
 	d.all.Add(1)
-	// Owns what f owns. Ends when stop closes that; stop waits for it.
+	// Owns what f owns. Ends when stop closes that; stop waits for it. After a fault the process ends first.
 	go func() {
 		defer d.all.Done()
 		if err := f(); err != nil {
@@ -80,7 +79,7 @@ func (d *daemon) explain(err error) error {
 
 // stop ends the daemon in order: leadership goes to another node, what is open
 // is answered, the disk is closed. All of it within service.stop_timeout.
-func (d *daemon) stop(ended <-chan error) error {
+func (d *daemon) stop(ended <-chan error, end func()) error {
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.Service.StopTimeout)
 	defer cancel()
@@ -90,6 +89,7 @@ func (d *daemon) stop(ended <-chan error) error {
 		d.log.Warn("not everything was finished in time; open requests were answered as unknown", "error", err)
 	}
 	runErr := <-ended
+	end() // a loop that has ended stands still for good: no case for the watchdog
 	if errors.Is(runErr, node.ErrStore) {
 		return d.explain(runErr) // the store must not be touched again
 	}
@@ -97,6 +97,7 @@ func (d *daemon) stop(ended <-chan error) error {
 		d.log.Warn("clients were cut off", "error", err)
 	}
 	err = errors.Join(d.explain(runErr), d.transport.Close(), d.store.Close(), d.http.Shutdown(ctx), d.id.Close())
+	d.all.Wait() // each of them has been told to end, and none waits for anybody else
 	return err
 }
 
