@@ -80,6 +80,7 @@ type Replica struct {
 	bootAt    raft.Index // commit at start: below it the state is older than what was shown before
 	wasReady  bool
 	isReady   atomic.Bool
+	absurdAt  uint64 // tick from which a message with an absurd term is told of again
 	inTouch   uint64 // tick at which this node last led, or heard a leader
 	statusOld bool   // something changed that Status tells
 
@@ -267,10 +268,27 @@ func (r *Replica) leads() bool { return r.soft.Role == raft.Leader }
 
 func (r *Replica) onReceived(ms []raft.Message) {
 	for i := range ms {
+		if r.core.AbsurdTerm(ms[i].Term) {
+			r.noteAbsurd(&ms[i])
+		}
 		r.core.Receive(ms[i])
 	}
 	r.metrics.Received.Add(uint64(len(ms)))
 }
+
+// noteAbsurd tells the operator of a message that the core doesn't believe.
+func (r *Replica) noteAbsurd(m *raft.Message) {
+	if r.tick < r.absurdAt {
+		return
+	}
+	r.absurdAt = r.tick + absurdTicks
+	r.log.Error("a message claims a term that no cluster reaches, and is ignored: the data or the memory of that node is damaged, or it is forged; "+
+		"if it comes again, remove that node and let it rejoin with an empty directory",
+		"peer", m.From.String(), "message", m.Kind.String(), "claims", uint64(m.Term), "term", uint64(r.core.Term()))
+}
+
+// absurdTicks is the pause between two such lines: whoever is wrong may be so with each heartbeat.
+const absurdTicks = 1000
 
 func (r *Replica) onWrite(w *raft.Write) {
 	if len(r.writing) >= r.cfg.Raft.MaxWrites {

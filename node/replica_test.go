@@ -1,7 +1,9 @@
 package node
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -564,5 +566,44 @@ func TestAloneForLong(t *testing.T) {
 	}
 	if away.r.applied != h.r.applied {
 		t.Errorf("it has applied %d, the leader %d", away.r.applied, h.r.applied)
+	}
+}
+
+// BI-06: a message with a forged term, even from a peer, brings no node to that term. People are told, not
+// with each of them.
+func TestAbsurdTermIsToldAndNotBelieved(t *testing.T) {
+	var log bytes.Buffer
+	c := newCluster(t, 3, func(cfg *Config) {
+		if cfg.Raft.ID == 2 {
+			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		}
+	})
+	h := c.elect(1)
+	before := h.r.core.Status().Term
+	for range 5 {
+		for _, to := range c.hosts {
+			to.r.Handle(Received{Messages: []raft.Message{{Kind: raft.MsgAppendReply, From: to.id%3 + 1, To: to.id, Term: 1<<62 - 1}}})
+		}
+		c.tick(20)
+	}
+	if got := h.r.core.Status(); got.Term != before || got.Role != raft.Leader {
+		t.Errorf("node 1 is %v of term %d, want the leader of term %d still", got.Role, got.Term, before)
+	}
+	if lines := strings.Count(log.String(), "claims=4611686018427387903"); lines != 1 {
+		t.Errorf("told %d times in a second, want once:\n%s", lines, log.String())
+	}
+	c.tick(absurdTicks)
+	c.host(2).r.Handle(Received{Messages: []raft.Message{{Kind: raft.MsgAppend, From: 3, To: 2, Term: 1 << 63}}})
+	if lines := strings.Count(log.String(), "claims="); lines != 2 {
+		t.Errorf("told %d times, want a second time after ten seconds", lines)
+	}
+	// A node that knows no term takes a large one: it may be new in a cluster that had such a thing happen.
+	r, err := raft.New(c.hosts[0].cfg.Raft, raft.Durable{Snapshot: birth(3)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Receive(raft.Message{Kind: raft.MsgAppend, From: 2, To: 1, Term: 1 << 40})
+	if r.Term() != 1<<40 {
+		t.Errorf("a new node is at term %d", r.Term())
 	}
 }

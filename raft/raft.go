@@ -177,7 +177,7 @@ func (r *Raft) Tick() {
 // Receive takes a message of another core. Any message may come, at any time,
 // in any order, more than once; one that makes no sense changes nothing.
 func (r *Raft) Receive(m Message) {
-	if m.To != r.cfg.ID || m.From == None || m.From == r.cfg.ID || !wellFormed(m) {
+	if m.To != r.cfg.ID || m.From == None || m.From == r.cfg.ID || !wellFormed(m) || r.AbsurdTerm(m.Term) {
 		return
 	}
 	switch m.Kind {
@@ -221,9 +221,19 @@ func (r *Raft) Receive(m Message) {
 // enough from the end of the numbers for sums.
 const absurd = 1 << 62
 
+// termJump is how far another node may be ahead of this one. A cluster makes some tens of
+// terms a second at worst: that many take years. Who claims more lies, or its memory does; to
+// believe it twice, or once the right number, would bring all nodes to the last term, and none could stand any more.
+const termJump = 1 << 32
+
+// AbsurdTerm tells whether t is a term that this node does not believe from anybody:
+// Receive does nothing with a message of it. A node that knows no term yet has none to
+// compare with, and takes any below the end of the numbers.
+func (r *Raft) AbsurdTerm(t Term) bool { return t >= absurd || r.term > 0 && t > r.term+termJump }
+
 // wellFormed refuses messages that no core of ours sends.
 func wellFormed(m Message) bool {
-	if m.Term >= absurd || max(m.Prev.Index, m.Commit, m.Last.Index, m.Match, m.Have, m.Hint.Index) >= absurd {
+	if max(m.Prev.Index, m.Commit, m.Last.Index, m.Match, m.Have, m.Hint.Index) >= absurd {
 		return false
 	}
 	prev := m.Prev
