@@ -25,7 +25,7 @@ func (t *TraceFile) Show(out io.Writer) error {
 		if _, err := fmt.Fprintf(out, "window %d of %d, begins with\n%s", i+1, len(t.windows), summary(w.start)); err != nil {
 			return err
 		}
-		p := player{w: w}
+		p := t.player(w)
 		for p.more() {
 			_, in := p.next()
 			if _, err := fmt.Fprintf(out, "%d %s\n", p.at, in.text); err != nil {
@@ -67,7 +67,7 @@ func (t *TraceFile) Replay(out io.Writer) (Replayed, error) {
 		}
 		last := i == len(t.windows)-1
 		core := w.start.Clone()
-		p := player{w: w}
+		p := t.player(w)
 		for p.more() {
 			res.Events++
 			if err := p.play(core, out, &res); err != nil {
@@ -90,9 +90,12 @@ func (t *TraceFile) Replay(out io.Writer) (Replayed, error) {
 // player goes through a window.
 type player struct {
 	w                        *window
-	at                       int // events that were taken
-	messages, metas, members int // of them
+	images                   *raft.ImageReader // its zeros stand for what was proposed
+	at                       int               // events that were taken
+	messages, metas, members int               // of them
 }
+
+func (t *TraceFile) player(w *window) player { return player{w: w, images: &t.images} }
 
 func (p *player) more() bool { return p.at < len(p.w.events) }
 
@@ -125,7 +128,7 @@ func (p *player) next() (happening, input) {
 		return h, input{"receive " + m.String(), quiet(func(r *raft.Raft) { r.Receive(m) })}
 	case evPropose:
 		return h, input{fmt.Sprintf("propose %d bytes at %d", h.a, h.b), func(r *raft.Raft) string {
-			return told(r.Propose(make([]byte, h.a), raft.Time(h.b)))
+			return told(r.Propose(p.images.Zeros(int(h.a)), raft.Time(h.b)))
 		}}
 	case evChangeMember:
 		id := raft.NodeID(h.a)

@@ -52,7 +52,7 @@ func TestTraceReplays(t *testing.T) {
 		outputs += res.Outputs
 		windows[len(file.windows)]++
 		newest := file.windows[len(file.windows)-1]
-		core, p := newest.start.Clone(), player{w: newest}
+		core, p := newest.start.Clone(), file.player(newest)
 		for p.more() {
 			if err := p.play(core, io.Discard, &res); err != nil {
 				t.Fatal(err)
@@ -249,7 +249,7 @@ func TestAllOfARoomIsRecorded(t *testing.T) {
 // replay: each must be known here, as recorded or as one that only looks.
 func TestEveryInputIsRecorded(t *testing.T) {
 	recorded := "Tick Receive Propose ChangeMember Read Transfer Wrote Compact Installed Fetching Unreachable SetFull SetLow SetFence Applied Output"
-	looks := "AppendImage AppendState AppendSummary AppendText CheckChange Clone Commit Expire Hash LastTime Leader Log LowSpace Role Status Term Verify" // Expire is for model checkers
+	looks := "AbsurdTerm AppendImage AppendState AppendSummary AppendText CheckChange Clone Commit Expire Hash LastTime Leader Log LowSpace Role Status Term Verify" // Expire is for model checkers
 	outer, inner := reflect.TypeFor[*core](), reflect.TypeFor[*raft.Raft]()
 	for i := range inner.NumMethod() {
 		name := inner.Method(i).Name
@@ -306,6 +306,27 @@ func TestShowLeavesTheLogOut(t *testing.T) {
 	if !strings.Contains(out.String(), "role leader") || strings.Contains(out.String(), `\x00`) {
 		t.Errorf("%s", out.Bytes()[:min(out.Len(), 2000)])
 	}
+}
+
+// What a trace claims of proposals costs their memory once, and not for each.
+func TestReplayOfLargeProposals(t *testing.T) {
+	c := newCore(core1(t), 100, 1<<20)
+	for range 50 {
+		c.note(happening{kind: evPropose, a: 16 << 20})
+	}
+	b, err := (&Replica{core: c}).Trace("claims", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := ReadTrace(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fuzztest.Bounded(t, 16<<20, 1<<20, 4, func() {
+		if res, err := file.Replay(io.Discard); err != nil || res.Events != 50 {
+			t.Errorf("%+v, %v", res, err)
+		}
+	})
 }
 
 // Whatever the bytes are, only errors come back, and what is read is written alike.

@@ -32,6 +32,7 @@ type TraceFile struct {
 	Version string // of the program that wrote it
 	Time    raft.Time
 	windows []*window // older first
+	images  raft.ImageReader
 }
 
 // Trace returns what the flight recorder knows, as a trace file. Anybody may
@@ -138,15 +139,14 @@ func readTrace(b []byte) (*TraceFile, error) {
 	if d.err == nil && (n < 1 || n > traceWindows) {
 		return nil, fmt.Errorf("%d windows", n)
 	}
-	var images raft.ImageReader
 	for range n {
-		start, err := images.Core(d.bytes())
+		start, err := t.images.Core(d.bytes())
 		if d.err != nil {
 			break
 		}
 		w := &window{start: start}
 		if err == nil {
-			err = w.readEvents(&d, &images)
+			err = w.readEvents(&d, &t.images)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w; it was written by %q, which reads it if this program doesn't", err, t.Version)

@@ -169,12 +169,12 @@ func codeEntry(c *coder, e *Entry) {
 		c.fault("entry of %d bytes", n)
 		return
 	}
-	e.Data = c.reader.data(n)
+	e.Data = c.reader.Zeros(n)
 }
 
-// data returns n zeros. Their room grows by powers of two: all of it together is below
-// four times what the largest entry claims.
-func (d *ImageReader) data(n int) []byte {
+// Zeros returns n of them, which nobody may change. Their room grows by powers of two: all
+// of it together is below four times the largest n.
+func (d *ImageReader) Zeros(n int) []byte {
 	if len(d.zeros) < n {
 		d.zeros = make([]byte, 1<<bits.Len(uint(n-1)))
 	}
