@@ -228,7 +228,10 @@ func (c *conn) handle(args [][]byte) bool {
 	if is(args[0], "post") || is(args[0], "host:") {
 		// A web page made a browser talk to us (BI-15): what comes next is not a client's.
 		c.srv.stats.protocol.Add(1)
-		c.srv.cfg.Log.Warn("possible attack: an HTTP request came to the port of clients; connection closed", "remote", c.nc.RemoteAddr().String())
+		if c.srv.browser.may(time.Now()) {
+			c.srv.cfg.Log.Warn("possible attack: an HTTP request came to the port of clients; connection closed; more of them are told once a minute",
+				"remote", c.nc.RemoteAddr().String())
+		}
 		return false
 	}
 	if now := c.srv.access.Now(); now != c.users && !c.refreshUser(now) {

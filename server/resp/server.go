@@ -29,6 +29,7 @@ type Server struct {
 	idle    atomic.Int64          // Config.IdleTimeout, or what CONFIG SET made of it
 	slowlog slowlog
 	saving  atomic.Bool // BGSAVE
+	browser seldom      // telling of HTTP requests
 
 	monitored atomic.Bool
 	monitorMu sync.Mutex
@@ -42,6 +43,17 @@ type Server struct {
 	stopped bool
 	lastID  uint64
 	all     sync.WaitGroup // one for each connection
+}
+
+// seldom is for a line of the log that anybody can cause: it may be written once a minute.
+type seldom struct{ last atomic.Pointer[time.Time] }
+
+// seldomPause is Redis's, for the same line.
+const seldomPause = time.Minute
+
+func (s *seldom) may(now time.Time) bool {
+	last := s.last.Load()
+	return (last == nil || now.Sub(*last) >= seldomPause) && s.last.CompareAndSwap(last, &now)
 }
 
 // stats are counters for INFO and metrics.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,6 +287,32 @@ func TestHTTPRequestIsClosed(t *testing.T) {
 		}
 	}
 }
+
+// Whoever can reach the port can't fill the log: one line a minute tells of HTTP requests.
+func TestHTTPRequestsAreToldSeldom(t *testing.T) {
+	var lines atomic.Int64
+	addr, s := resptest.Start(t, resptest.NewMemory(), resp.Config{Log: slog.New(&counting{slog.DiscardHandler, &lines})})
+	const many = 200
+	for range many {
+		nc := dial(t, addr)
+		io.WriteString(nc, "POST / HTTP/1.1\r\n\r\n")
+		io.Copy(io.Discard, nc)
+		nc.Close()
+	}
+	testenv.Eventually(t, "all of them to be noticed", func() bool { return s.Stats().ProtocolErrors == many && s.Connections() == 0 })
+	if n := lines.Load(); n < 1 || n > many/10 {
+		t.Errorf("%d lines for %d requests", n, many)
+	}
+}
+
+// counting is a log that counts its lines.
+type counting struct {
+	slog.Handler
+	lines *atomic.Int64
+}
+
+func (c *counting) Enabled(context.Context, slog.Level) bool  { return true }
+func (c *counting) Handle(context.Context, slog.Record) error { c.lines.Add(1); return nil }
 
 func TestTooManyClients(t *testing.T) {
 	addr, s := resptest.Start(t, resptest.NewMemory(), resp.Config{Clients: 1})
