@@ -18,59 +18,96 @@ func (w *world) electionTimeout() time.Duration { return time.Duration(w.plan.el
 // breaks the connection: all of it comes with unblock, in order.
 func (w *world) stall(from, to *host) bool {
 	e := from.to(to)
-	if e == nil || e.cut || e.conn == nil || e.l.conn != e.conn {
+	if e == nil || !e.sends() {
 		return false
 	}
 	e.cut = true
 	return true
 }
 
+// sends tells whether what leaves here arrives.
+func (e *end) sends() bool { return !e.cut && e.conn != nil && e.l.conn == e.conn }
+
+// watch looks on every 10 ms, for so long at most, until done says that it is over.
+func (w *world) watch(most time.Duration, done func(over bool) bool) {
+	end := w.now + most
+	var look func()
+	look = func() {
+		if !done(w.calm || w.now >= end) && !w.calm && w.now < end {
+			w.after(10*milli, look)
+		}
+	}
+	look()
+}
+
 // heldEchoes lets a leader wait for echoes of its read round while the others
-// elect another one and go on; then they come, and users have asked for more reads
-// meanwhile. Aimed at: a read is confirmed by a round that was opened after it came.
+// elect another one and go on; when somebody has been shown what is new there, users ask
+// the old one for more reads, and then the echoes come. Aimed at: a read is confirmed
+// by a round that was opened after it came.
 func (w *world) heldEchoes() bool {
 	l := w.leader()
 	if l == nil || l.paused {
 		return false
 	}
-	others := slices.DeleteFunc(w.others(l), func(o *host) bool { return !o.up })
-	hold := w.between(2*w.electionTimeout(), 6*w.electionTimeout()+200*milli)
-	asked := 0
-	ask := func() {
-		for range w.clients {
-			c := w.clients[asked%len(w.clients)]
-			asked++
-			if !w.calm && l.up && !l.paused && len(c.pending) == 0 && (c.h != l || c.idle()) {
-				c.poll(l)
-				return
-			}
-		}
+	others := slices.DeleteFunc(w.others(l), func(o *host) bool { return !o.up || !o.to(l).sends() })
+	if len(others) < len(w.truth.voters)/2 {
+		return false // too few to make an echo of a majority late
 	}
-	l.clock.starved = max(l.clock.starved, w.now+hold+4*w.plan.delay)
+	most := 10*w.electionTimeout() + time.Second
+	l.clock.starved = max(l.clock.starved, w.now+most+4*w.plan.delay)
 	for _, o := range others {
 		w.stall(o, l)
 	}
 	// Its question goes out, and the answers don't come.
-	ask()
-	w.after(w.between(w.plan.delay, 2*w.plan.delay+5*milli), func() {
+	w.ask(l)
+	w.after(w.plan.lazyFor+w.upTo(w.plan.delay+5*milli), func() {
 		for _, o := range others {
 			w.stall(l, o)
 		}
 	})
-	for _, part := range []time.Duration{60, 75, 90} {
-		w.after(hold*part/100, ask)
-	}
-	w.after(hold, func() {
-		for _, o := range others {
-			w.unblock(o, l)
+	run := l.run
+	w.watch(most, func(over bool) bool {
+		if over = over || l.run != run; !over {
+			next := w.some(func(h *host) bool {
+				return h.up && !h.paused && h.core().Role() == raft.Leader && h.core().Term() > l.core().Term()
+			})
+			if next == nil {
+				return false
+			}
+			if w.truth.floor <= l.view.commit {
+				w.ask(next) // until somebody has been shown its first entry
+				return false
+			}
+			w.ask(l)
+			w.ask(l)
 		}
-	})
-	w.after(hold+w.between(w.plan.delay, 4*w.plan.delay), func() {
-		for _, o := range others {
-			w.unblock(l, o)
-		}
+		d := w.upTo(20 * milli)
+		w.after(d, func() {
+			for _, o := range others {
+				w.unblock(o, l)
+			}
+		})
+		w.after(d+w.between(w.plan.delay, 4*w.plan.delay), func() {
+			l.clock.starved = min(l.clock.starved, w.now)
+			for _, o := range others {
+				w.unblock(l, o)
+			}
+		})
+		return true
 	})
 	return true
+}
+
+// ask lets some client read at a host.
+func (w *world) ask(h *host) {
+	for range w.clients {
+		w.asked++
+		c := w.clients[w.asked%len(w.clients)]
+		if !w.calm && h.up && !h.paused && len(c.pending) == 0 && (c.h != h || c.idle()) {
+			c.poll(h)
+			return
+		}
+	}
 }
 
 // heldTransfer hands leadership over and lets the word that says so come late:
@@ -104,13 +141,22 @@ func (h *host) holdTransfer(m *raft.Message) {
 		return
 	}
 	w.count.Faults["held-transfer"]++
-	hold := w.between(w.electionTimeout()*6/5, 4*w.electionTimeout()+100*milli)
 	// Its ticks stand still: else it would look for another leader by itself.
-	heir.clock.starved = max(heir.clock.starved, w.now+hold+2*w.plan.delay)
-	w.after(hold, func() { w.unblock(h, heir) })
+	most := 5*w.electionTimeout() + time.Second
+	heir.clock.starved = max(heir.clock.starved, w.now+most)
+	run, enough := heir.run, raft.Index(1+w.rand.IntN(5))
+	w.watch(most, func(over bool) bool {
+		if !over && heir.run == run && w.truth.committed() < heir.view.last.Index+enough {
+			return false
+		}
+		heir.clock.starved = min(heir.clock.starved, w.now+2*w.plan.delay)
+		w.unblock(h, heir)
+		return true
+	})
 }
 
-// unsavedBid makes a follower stand whose disk has not caught up with its log.
+// unsavedBid makes a follower stand whose disk was not even asked to take all of its log: what
+// is under way is there before its vote is, but one small write does not hold the rest.
 // Aimed at: a vote is asked for a log that is on the disk.
 func (h *host) unsavedBid() {
 	w := h.w
@@ -126,8 +172,12 @@ func (h *host) unsavedBid() {
 	}
 }
 
-// unsaved tells how many entries of its log a host's disk lacks.
-func (h *host) unsaved() int {
-	_, last := h.disk.Ends()
-	return int(h.view.last.Index) - int(last.Index)
+// unwritten tells whether a host's log has more that its disk was not asked to take than one
+// write can hold.
+func (h *host) unwritten() bool {
+	v, bytes := &h.view, 0
+	for i := max(h.given, v.base.Index) + 1; i <= v.last.Index; i++ {
+		bytes += len(v.at(i).Data)
+	}
+	return bytes > h.writeBytes
 }

@@ -20,7 +20,9 @@ type client struct {
 	w        *world
 	n        int
 	acts     func() // act, made once
+	hurries  func() // hurry, made once
 	sessions bool   // writes inside a session
+	crowd    bool   // it writes in a rush, and nothing else
 
 	h      *host // nil: not connected
 	wire   *wire
@@ -97,6 +99,11 @@ func (o *op) what(res *statemachine.Result) string {
 	return s
 }
 
+// manages tells whether it opens, keeps or closes a session: it is alone on its way, and not sent again.
+func (o *op) manages() bool {
+	return o.op == statemachine.OpSessionOpen || o.op == statemachine.OpSessionKeep || o.op == statemachine.OpSessionClose
+}
+
 func (o *op) String() string {
 	s := fmt.Sprintf("client %d slot %d: %s %s %s", o.c.n, o.slot, o.verb, o.key, o.value)
 	if o.seq > 0 {
@@ -106,8 +113,8 @@ func (o *op) String() string {
 }
 
 func (w *world) newClient(n int) *client {
-	c := &client{w: w, n: n, sessions: n%2 == 0}
-	c.acts = c.act
+	c := &client{w: w, n: n, sessions: n%2 == 0 && n < w.plan.clients, crowd: n >= w.plan.clients}
+	c.acts, c.hurries = c.act, c.hurry
 	w.clients = append(w.clients, c)
 	w.after(w.upTo(200*milli), c.acts)
 	return c
@@ -119,7 +126,11 @@ func (c *client) act() {
 	if w.closing && c.idle() {
 		return
 	}
-	w.after(w.upTo(2*w.plan.think)+50*micro, c.acts)
+	think := 2 * w.plan.think
+	if c.crowd {
+		think = max(think, 400*milli) // it only looks whether it is still connected
+	}
+	w.after(w.upTo(think)+50*micro, c.acts)
 	if c.h == nil {
 		if !w.chance(3) || w.calm {
 			c.connect()
@@ -132,7 +143,7 @@ func (c *client) act() {
 		c.leave() // not even "unknown" came
 	case !w.calm && w.chance(400), len(c.open) == 0 && c.refused > 0 && w.chance(3):
 		c.leave() // perhaps another node is better off
-	default:
+	case !c.crowd:
 		c.send()
 	}
 }
@@ -177,6 +188,7 @@ func (c *client) cutOff() {
 		o.answered = true
 		c.unknown(o)
 	}
+	c.comesAgain()
 }
 
 // send sends what the pipeline has room for.
@@ -265,7 +277,22 @@ func (c *client) next() *op {
 		c.pending = append(c.pending, o)
 		return o
 	}
-	cmd := c.request(o)
+	if len(c.pending) > 0 && c.pending[0].manages() {
+		return nil
+	}
+	if c.sessions && c.idle() && w.chance(100) {
+		o.op = pick(w, statemachine.OpSessionKeep, statemachine.OpSessionClose)
+		o.verb, o.session = o.op.String(), c.session
+		o.cmd = statemachine.AppendCommand(nil, statemachine.Command{Op: o.op, Num: c.session})
+		c.pending = append(c.pending, o)
+		return o
+	}
+	var cmd statemachine.Command
+	if c.crowd {
+		cmd = c.rushes(o)
+	} else {
+		cmd = c.request(o)
+	}
 	o.op = cmd.Op
 	o.cmd = statemachine.AppendCommand(nil, cmd)
 	if c.sessions && o.kind == node.Write {
@@ -315,6 +342,7 @@ func (c *client) deliver(replies []node.Reply) {
 		o.answered = true
 		c.answered(o, p)
 	}
+	c.comesAgain()
 }
 
 // answered takes one answer.
@@ -325,7 +353,7 @@ func (c *client) answered(o *op, p *node.Reply) {
 		w.count.Refused++
 		c.refused++
 		switch {
-		case o.verb == "open":
+		case o.manages():
 			c.pending = nil
 		case o.orphan:
 			c.giveUp(o)
@@ -352,9 +380,14 @@ func (c *client) answered(o *op, p *node.Reply) {
 	}
 	w.count.Writes++
 	switch {
-	case o.verb == "open":
+	case o.manages():
 		c.pending = nil
-		c.session, c.seq = res.Int, 0
+		switch {
+		case o.op == statemachine.OpSessionOpen:
+			c.session, c.seq = res.Int, 0
+		case o.op == statemachine.OpSessionClose || res.Kind == statemachine.ResultError:
+			c.session, c.seq = 0, 0
+		}
 		return
 	case o.seq > 0 && res.Kind == statemachine.ResultError && sessionError(res.Bytes):
 		c.sessionSays(o, res.Bytes)
@@ -423,8 +456,9 @@ func (c *client) unknown(o *op) {
 	}
 	o.maybe = true
 	switch {
-	case o.verb == "open":
-		c.pending = nil // another one is opened; this one idles out
+	case o.manages():
+		// Another one is opened: this one is gone, or idles out.
+		c.pending, c.session, c.seq = nil, 0, 0
 	case o.seq == 0 || o.orphan:
 		c.giveUp(o)
 	}

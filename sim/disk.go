@@ -36,8 +36,12 @@ func (h *host) WriteLog(x *raft.Write) {
 	w := h.w
 	if h.drive.fails {
 		h.drive.fails = false
-		w.count.Faults["disk-error"]++
+		w.count.Seen["disk-error"]++
 		h.disk.Fail(errDisk)
+	}
+	h.asked = x.Seq
+	if n := len(x.Entries); n > 0 {
+		h.given = x.Entries[n-1].Index
 	}
 	w.rules.write(h, x)
 	if err := h.disk.Submit(x); err != nil {
@@ -89,7 +93,12 @@ func (h *host) landed() {
 	if w.plan.ackDelay > 0 && w.chance(4) {
 		ack = w.upTo(w.plan.ackDelay)
 	}
-	h.after(ack, func() { h.input(func() { h.loop.Wrote(seq, took) }) })
+	h.after(ack, func() {
+		h.input(func() {
+			h.toldOf = max(h.toldOf, seq)
+			h.loop.Wrote(seq, took)
+		})
+	})
 }
 
 // diskTime is how long one write takes: mostly near the least, sometimes near the most.
@@ -121,10 +130,10 @@ func (h *host) crashDisk(how ending) {
 		keep++
 	}
 	if keep < flight {
-		w.count.Faults["lost-write"] += flight - keep
+		w.count.Seen["lost-write"] += flight - keep
 	}
 	if keep > 0 {
-		w.count.Faults["unheard-write"] += keep
+		w.count.Seen["unheard-write"] += keep
 	}
 	h.disk.Crash(keep)
 	if how == powered {

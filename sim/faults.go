@@ -56,13 +56,10 @@ func allFaults() []fault {
 		{name: "broken-disk", do: on(func(w *world, h *host) bool { h.drive.fails = true; return true })},
 		{name: "full-disk", do: on((*world).full)},
 		{name: "slow-applier", do: on(func(w *world, h *host) bool { h.hung = w.now + w.frozenFor(); return true })},
-		{name: "pause", do: on(func(w *world, h *host) bool { h.pause(w.upTo(3 * time.Second)); return true })},
+		{name: "pause", do: on(func(w *world, h *host) bool { return h.pause(w.upTo(3 * time.Second)) })},
 		{name: "pause-leader", do: func(w *world) bool {
 			h := w.leader()
-			if h != nil {
-				h.pause(w.upTo(3 * time.Second))
-			}
-			return h != nil
+			return h != nil && h.pause(w.upTo(3*time.Second))
 		}},
 		{name: "starve", do: on(func(w *world, h *host) bool { h.clock.starved = w.now + w.upTo(3*time.Second); return true })},
 		{name: "starve-and-cut-leader", do: func(w *world) bool {
@@ -137,8 +134,7 @@ func (w *world) powerAll() bool {
 }
 
 func (w *world) terminate(h *host) bool {
-	h.stop(h.restartSoon)
-	return true
+	return h.stop(h.restartSoon)
 }
 
 // killWriting ends whoever has a write in flight: a promise that is not saved.
@@ -284,8 +280,9 @@ func (w *world) split() bool {
 func (w *world) flap() bool {
 	a := w.someHost()
 	b := w.others(a)[w.rand.IntN(len(w.hosts)-1)]
+	pause := w.between(20*milli, 300*milli)
 	for i := range 6 {
-		w.after(time.Duration(i)*w.between(20*milli, 300*milli), func() {
+		w.after(time.Duration(i)*pause, func() {
 			if i%2 == 0 && !w.calm {
 				w.cut([]*host{a}, []*host{b}, true)
 				return
@@ -378,7 +375,7 @@ func (h *host) aim() {
 		h.strike()
 		return
 	}
-	if w.plan.aimUnsaved > 0 && v.role == raft.Follower && h.unsaved() >= 2 && w.perMille(w.plan.aimUnsaved) {
+	if w.plan.aimUnsaved > 0 && v.role == raft.Follower && h.unwritten() && w.perMille(w.plan.aimUnsaved) {
 		h.unsavedBid()
 	}
 }

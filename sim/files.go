@@ -86,7 +86,7 @@ func (h *host) save(s *saving) {
 		return
 	}
 	if err == nil {
-		w.count.Faults["snapshot"]++
+		w.count.Seen["snapshot"]++
 		w.rules.snapshot(h, s.meta)
 	}
 	h.after(w.upTo(2*milli), func() {
@@ -122,7 +122,7 @@ func (h *host) sabotaged(err error) bool {
 	h.fs.Inject(nil)
 	switch {
 	case errors.Is(err, errCut):
-		h.w.count.Faults["power-in-file"]++
+		h.w.count.Seen["power-in-file"]++
 		h.crash(powered)
 		h.restartSoon()
 		return true
@@ -176,7 +176,7 @@ func (h *host) fetchPiece(f *fetching) {
 	}
 	switch {
 	case err == nil:
-		w.count.Faults["install"]++
+		w.count.Seen["install"]++
 		w.rules.snapshot(h, f.meta)
 	case f.stopped:
 		err = context.Canceled

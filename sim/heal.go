@@ -32,8 +32,11 @@ func (w *world) birth() {
 		}
 		h.start()
 	}
-	for n := range w.plan.clients {
+	for n := range w.plan.clients + w.plan.crowd {
 		w.newClient(n)
+	}
+	if w.plan.crowd > 0 {
+		w.rushSoon()
 	}
 	for n := range 2 {
 		w.newWatcher(n)
@@ -98,7 +101,7 @@ func (w *world) demandProgress() {
 	for _, phase := range []func() string{
 		func() string {
 			for i, c := range w.clients {
-				if c.done == began[i] {
+				if c.done == began[i] && !c.crowd {
 					return fmt.Sprintf("client %d gets no answer (%d open, %d pending)", c.n, len(c.open), len(c.pending))
 				}
 			}

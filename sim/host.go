@@ -33,6 +33,7 @@ type host struct {
 	left  bool               // removed from the cluster: it starts no more
 	dead  bool               // its disk is damaged: it starts no more until it is replaced
 
+	wrongAt raft.Index        // the last entry at which its state was wrong
 	refetch raft.Index        // its state was found to be wrong at this entry: another node's is fetched
 	durable raft.SnapshotMeta // newest snapshot that was reported durable
 	loaded  raft.SnapshotMeta // that the last start found
@@ -61,11 +62,17 @@ type host struct {
 	jobs    []*node.Job
 	working bool // the applier is on a job or on a step
 	hung    time.Duration
-	saving  *saving
-	fetch   *fetching
-	clock   clock
-	often   often
-	ends    []*end // of links, by host
+	given   raft.Index // last entry that the disk was asked to write
+	asked   uint64     // newest write that it was asked for
+	toldOf  uint64     // newest one of which the process knows that it is done
+	held    held
+	// writeBytes is about how much one write holds.
+	writeBytes int
+	saving     *saving
+	fetch      *fetching
+	clock      clock
+	often      often
+	ends       []*end // of links, by host
 
 	changedAt raft.Index // the entry that changes are of
 	changes   []uint64   // sums of what the machine told of it
@@ -109,6 +116,7 @@ func (h *host) start() {
 	h.run++
 	h.fatal, h.paused, h.turnDue, h.backlog = nil, false, false, nil
 	h.jobs, h.working, h.saving, h.fetch, h.hung = nil, false, nil, nil, 0
+	h.held = held{}
 	h.members, h.commits, h.space = raft.Configuration{}, raft.Configuration{}, node.Space{}
 	h.drive.reset()
 	h.heard = make([]uint64, len(w.hosts))
@@ -143,6 +151,7 @@ func (h *host) load() error {
 	if h.snaps, err = snapshot.OpenDir(h.fs, "/snapshots", snapshot.Options{KeepBytes: 1 << 20, SyncBytes: 512}); err != nil {
 		return err
 	}
+	h.asked, h.toldOf, h.given = durable.Seq, durable.Seq, durable.Base.Index+raft.Index(len(durable.Entries))
 	durable.Refetch = h.refetch
 	if h.refetch > 0 {
 		if err := h.setAside(); err != nil {
@@ -220,9 +229,9 @@ func (h *host) crash(how ending) {
 }
 
 // stop is an orderly end: what the daemon does on SIGTERM.
-func (h *host) stop(then func()) {
+func (h *host) stop(then func()) bool {
 	if !h.up || h.paused {
-		return
+		return false
 	}
 	run := h.run
 	leave := func() {
@@ -256,6 +265,7 @@ func (h *host) stop(then func()) {
 	})
 	// Whoever asked waits only so long.
 	h.w.after(h.w.between(time.Second, 10*time.Second), leave)
+	return true
 }
 
 // after lets do happen in this process in d, unless it has ended by then; while
@@ -316,12 +326,19 @@ func (h *host) turn() {
 // looked checks everything after an event of this host.
 func (h *host) looked() {
 	h.w.rules.step(h)
+	h.keepsBack()
 	h.rotLeads()
 	if h.up && h.fatal != nil {
 		h.w.say("%v dies: %v", h.id, h.fatal)
 		if d, ok := errors.AsType[*node.DivergedError](h.fatal); ok {
-			h.w.count.Faults["rot-noticed"]++
+			if d.Index > h.wrongAt {
+				h.w.rules.broken("equal state hash at equal index", "node %v takes its own state for wrong, which it is not: %v", h.id, d)
+			}
+			h.w.count.Seen["rot-noticed"]++
 			h.refetch = max(d.Index, 1)
+			if h.w.trouble == nil {
+				h.w.trouble = h // what was wrong may have been removed since
+			}
 		}
 		h.crash(killed)
 		h.restartSoon()
@@ -338,9 +355,9 @@ func (h *host) restartSoon() {
 }
 
 // pause stops the process, as SIGSTOP or a full machine does.
-func (h *host) pause(d time.Duration) {
+func (h *host) pause(d time.Duration) bool {
 	if !h.up || h.paused {
-		return
+		return false
 	}
 	h.paused = true
 	run := h.run
@@ -349,6 +366,7 @@ func (h *host) pause(d time.Duration) {
 			h.resume()
 		}
 	})
+	return true
 }
 
 func (h *host) resume() {

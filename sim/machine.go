@@ -34,7 +34,7 @@ func (h *host) rot(e raft.Entry) raft.Entry {
 		return e
 	}
 	h.drive.rotting, h.drive.rotten, h.w.rotted = false, true, true
-	h.w.count.Faults["rotten"]++
+	h.w.count.Seen["rotten"]++
 	h.w.say("%v stores %s wrongly, entry %v", h.id, c.Args[0], e.EntryID)
 	c.Args[1] = append(bytes.Clone(c.Args[1]), '!')
 	e.Data = statemachine.AppendCommand(nil, c)

@@ -99,11 +99,17 @@ func (c *Counts) Report(took time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d seeds, %.0f simulated seconds in %.1f s (%.0f x), %d events, %d commits, %d writes acknowledged, %d unknown, %d refused,\n",
 		c.Seeds, c.Simulated.Seconds(), took.Seconds(), c.Simulated.Seconds()/took.Seconds(), c.Events, c.Committed, c.Writes, c.Unknown, c.Refused)
-	fmt.Fprintf(&b, "%d linearizable reads and %d of a node's own state checked, %d operations through porcupine, %d terms, %d faults,\n",
-		c.Reads, c.Stale, c.History, c.Terms, c.Injected())
-	fmt.Fprintf(&b, "%.2f cluster-hours that count (at least 100,000 commits and 60 faults each)\nfaults:", c.Hours())
+	fmt.Fprintf(&b, "%d linearizable reads and %d of a node's own state checked, %d operations through porcupine, %d terms, %d faults, commands kept back %d times, %d times for clients to come again,\n",
+		c.Reads, c.Stale, c.History, c.Terms, c.Injected(), c.Held, c.Awaited)
+	hours := max(c.Simulated.Hours(), 1e-9)
+	fmt.Fprintf(&b, "%.2f cluster-hours that count (at least 100,000 acknowledged writes and 60 faults each; these have %.0f and %.0f an hour)\nfaults:",
+		c.Hours(), float64(c.Writes)/hours, float64(c.Injected())/hours)
 	for _, k := range slices.Sorted(maps.Keys(c.Faults)) {
 		fmt.Fprintf(&b, " %s=%d", k, c.Faults[k])
+	}
+	b.WriteString("\nof them came:")
+	for _, k := range slices.Sorted(maps.Keys(c.Seen)) {
+		fmt.Fprintf(&b, " %s=%d", k, c.Seen[k])
 	}
 	b.WriteString("\nchecks:")
 	for _, k := range slices.Sorted(maps.Keys(c.Checks)) {

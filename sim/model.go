@@ -19,6 +19,7 @@ import (
 type model struct {
 	keys  map[string][]version
 	users map[string][]version // value: the rules
+	live  map[string]bool      // keys that are there, or were until their deadline
 }
 
 // version is what a key holds from an entry on.
@@ -42,7 +43,9 @@ const perMilli = 1_000_000 // nanoseconds
 func (t moment) millis() int64 { return int64(t.now) / perMilli }
 func (t moment) next() int64   { return (int64(t.now) + perMilli - 1) / perMilli }
 
-func newModel() model { return model{map[string][]version{}, map[string][]version{}} }
+func newModel() model {
+	return model{map[string][]version{}, map[string][]version{}, map[string]bool{}}
+}
 
 // newest is the last of the versions that are not behind entry i.
 func newest(vs []version, i raft.Index) (v version) {
@@ -65,6 +68,7 @@ func (m *model) find(key []byte, t moment) version {
 func (m *model) put(key []byte, t moment, value string, deadline int64) {
 	k := string(key)
 	m.keys[k] = append(m.keys[k], version{t.index, value, deadline, true, !m.find(key, t).there})
+	m.live[k] = true
 }
 
 // drop removes a key and tells how many that were.
@@ -74,6 +78,7 @@ func (m *model) drop(key []byte, t moment) int64 {
 	}
 	k := string(key)
 	m.keys[k] = append(m.keys[k], version{index: t.index})
+	delete(m.live, k)
 	return 1
 }
 
@@ -224,6 +229,14 @@ func (m *model) run(t moment, c *statemachine.Command, got *statemachine.Result)
 		if !old.there {
 			return statemachine.Result{Kind: statemachine.ResultError, Bytes: []byte("ERR no such key")}, true
 		}
+		if is(statemachine.FlagNX) {
+			if m.find(c.Args[1], t).there {
+				return resInt(0), true
+			}
+			m.drop(c.Args[0], t)
+			m.put(c.Args[1], t, old.value, old.deadline)
+			return resInt(1), true
+		}
 		m.drop(c.Args[0], t)
 		m.put(c.Args[1], t, old.value, old.deadline)
 		return resOK(), true
@@ -234,8 +247,13 @@ func (m *model) run(t moment, c *statemachine.Command, got *statemachine.Result)
 		m.put(c.Args[1], t, old.value, old.deadline)
 		return resInt(1), true
 	case statemachine.OpExpire:
-		if !old.there || is(statemachine.FlagNX) && old.deadline != 0 || is(statemachine.FlagXX) && old.deadline == 0 {
+		if !old.there || is(statemachine.FlagNX) && old.deadline != 0 || is(statemachine.FlagXX) && old.deadline == 0 ||
+			is(statemachine.FlagGT) && (old.deadline == 0 || deadline <= old.deadline) ||
+			is(statemachine.FlagLT) && old.deadline != 0 && deadline >= old.deadline {
 			return resInt(0), true
+		}
+		if c.Num <= 0 {
+			return resInt(m.drop(c.Args[0], t)), true
 		}
 		m.put(c.Args[0], t, old.value, deadline)
 		return resInt(1), true
@@ -260,6 +278,13 @@ func (m *model) run(t moment, c *statemachine.Command, got *statemachine.Result)
 		return resInt(int64(t.index)), true
 	case statemachine.OpPublish:
 		return resOK(), true
+	case statemachine.OpFlush:
+		for key := range m.live {
+			m.drop([]byte(key), t)
+		}
+		return resOK(), true
+	case statemachine.OpGetEx, statemachine.OpSetRange, statemachine.OpIncrByFloat, statemachine.OpBitOp, statemachine.OpBitField:
+		return m.part(t, c, old)
 	case statemachine.OpBlock:
 		return m.block(t, c, got)
 	case statemachine.OpUserSet:
@@ -339,6 +364,13 @@ func (m *model) read(t moment, c *statemachine.Command, got *statemachine.Result
 			n += bits.OnesCount8(it.value[i])
 		}
 		return resInt(int64(n)), true
+	case statemachine.OpBitPos:
+		return resInt(firstBit(it, c.Flags&statemachine.FlagOne != 0)), true
+	case statemachine.OpGetRange:
+		from, end := int(c.Num), int(c.Seq)+1 // clients ask for no others
+		return resBytes(it.value[min(from, len(it.value)):max(min(end, len(it.value)), min(from, len(it.value)))]), true
+	case statemachine.OpLCS:
+		return resInt(common(it.value, m.find(c.Args[1], t).value)), true
 	case statemachine.OpDBSize:
 		n := int64(0)
 		for key := range m.keys {
@@ -353,7 +385,7 @@ func (m *model) read(t moment, c *statemachine.Command, got *statemachine.Result
 		var tokens []statemachine.Result
 		for i, key := range c.Args {
 			token := int64(m.find(key, t).seen())
-			if token == 0 && i < len(got.Array) && got.Array[i].Int < 0 {
+			if token == 0 && i < len(got.Array) && got.Array[i].Int < 0 && raft.Index(-1-got.Array[i].Int) <= t.index {
 				token = got.Array[i].Int // its block is judged by it
 			}
 			tokens = append(tokens, resInt(token))

@@ -397,7 +397,7 @@ func (e *end) sendPacket(token uint64, b []byte) {
 		// The other side is gone and this one has not noticed: written or not, nobody gets it.
 		if w.chance(2) || len(f.unsent) > 0 {
 			f.unsent = append(f.unsent, token)
-			w.count.Faults["unsent-packet"]++
+			w.count.Seen["unsent-packet"]++
 		}
 		return
 	}

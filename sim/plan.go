@@ -42,6 +42,9 @@ type plan struct {
 	feed           feed.Config   // of each node
 	watch          time.Duration // between two looks of a watcher
 	exotic         int           // percent of requests that are more than GET, SET and APPEND
+	flush          int           // per mille of those on mixed keys that remove all keys
+	crowd          int           // clients that rush now and then; 0: none
+	crowdRound     time.Duration // within which they come again
 	verifyTicks    int           // between two comparisons of states; 0: none
 	requestTicks   int
 	sessionResults int64
@@ -105,6 +108,9 @@ func (w *world) draw() plan {
 		feed:           feed.Config{Events: pick(w, 16, 256, 4096), Bytes: pick[int64](w, 5_000, 1<<20), Lag: pick(w, 0, 8)},
 		watch:          pick(w, 5*milli, 50*milli, 500*milli),
 		exotic:         pick(w, 0, 15, 30, 60),
+		flush:          pick(w, 0, 0, 5, 20),
+		crowd:          pick(w, 0, 0, 0, 16, 24),
+		crowdRound:     pick(w, 20*micro, 100*micro, 1*milli),
 		verifyTicks:    pick(w, 0, 20, 100),
 		requestTicks:   pick(w, 50, 200, 500),
 		sessionResults: pick[int64](w, 4, 64, 1024),
@@ -128,7 +134,7 @@ func (w *world) draw() plan {
 	p.drift, p.diskSpikes = sometimes(2, 40), sometimes(3, 30)
 	p.fileFaults, p.corrupt = sometimes(2, 300), sometimes(3, 100)
 	p.aimElected, p.aimPromise, p.aimConfig = sometimes(3, 500), sometimes(3, 200), sometimes(2, 500)
-	p.aimUnsaved = sometimes(2, 40)
+	p.aimUnsaved = sometimes(2, 300)
 	p.keepNamed(w.opt.Faults)
 	// A disk that forgot takes its node out of all elections until it has caught
 	// up: when members come and go besides, that could be for ever. So a run has one of these.
@@ -226,6 +232,7 @@ func (h *host) nodeConfig() node.Config {
 		r.MaxUncommittedBytes = 1000 + w.rand.IntN(8000)
 		r.MaxRetainedBytes = 60_000 + w.rand.IntN(200_000)
 	}
+	h.writeBytes = r.MaxWriteBytes
 	return c
 }
 

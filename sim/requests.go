@@ -17,6 +17,8 @@ import (
 //	num-G-N            counters
 //	duo-G-N-a, -b      two keys that are only changed together: a block, or MSET
 //	mix-N, tmp-N       everything else: bits, deadlines, RENAME, COPY, DEL, SCAN
+//	flt-N              decimal numbers
+//	rush-N             what a crowd writes (crowd.go)
 //	rot-N              written once, for hosts whose memory rots
 //
 // Of the first four, histories go through porcupine (a duo is one object). All
@@ -379,7 +381,12 @@ func (c *client) mixed(o *op) statemachine.Command {
 	o.verb, o.key, o.value = "mixed", a, w.value()
 	life := 1 + w.rand.Int64N(3000)
 	cmd := command(statemachine.OpGet, a)
-	switch w.rand.IntN(20) {
+	if w.perMille(w.plan.flush) {
+		o.does("del", everyKey, "")
+		o.verb = "flush"
+		return statemachine.Command{Op: statemachine.OpFlush}
+	}
+	switch w.rand.IntN(30) {
 	case 0:
 		cmd = command(statemachine.OpSetBit, a)
 		cmd.Num, cmd.Flags = w.rand.Int64N(100), pick(w, 0, statemachine.FlagOne)
@@ -389,7 +396,10 @@ func (c *client) mixed(o *op) statemachine.Command {
 		cmd.Op = statemachine.OpBitCount
 	case 3, 4:
 		cmd.Op, cmd.Num = statemachine.OpExpire, life
-		cmd.Flags = statemachine.FlagIn | pick(w, 0, 0, statemachine.FlagNX, statemachine.FlagXX)
+		cmd.Flags = statemachine.FlagIn | pick(w, 0, 0, statemachine.FlagNX, statemachine.FlagXX, statemachine.FlagGT, statemachine.FlagLT)
+		if w.chance(8) {
+			cmd.Num = -cmd.Num
+		}
 	case 5:
 		cmd.Op = statemachine.OpPersist
 	case 6:
@@ -398,6 +408,7 @@ func (c *client) mixed(o *op) statemachine.Command {
 		cmd.Op = statemachine.OpDeadline
 	case 8:
 		cmd = command(statemachine.OpRename, a, b)
+		cmd.Flags = pick(w, 0, 0, statemachine.FlagNX)
 	case 9:
 		cmd = command(statemachine.OpCopy, a, b)
 		cmd.Flags = pick(w, 0, statemachine.FlagReplace)
@@ -421,6 +432,34 @@ func (c *client) mixed(o *op) statemachine.Command {
 		}
 	case 18:
 		cmd = command(statemachine.OpGetV, a)
+	case 19, 20:
+		cmd.Op, cmd.Num = statemachine.OpGetEx, life
+		cmd.Flags = pick(w, 0, statemachine.FlagIn, statemachine.FlagPersist)
+	case 21:
+		cmd = command(statemachine.OpSetRange, a, o.value)
+		cmd.Num = w.rand.Int64N(40)
+	case 22:
+		o.key, o.value = fmt.Sprintf("flt-%d", w.rand.IntN(5)), fmt.Sprint(float64(w.rand.IntN(400)-200)/4)
+		cmd = command(statemachine.OpIncrByFloat, o.key, o.value)
+	case 23:
+		cmd = command(statemachine.OpBitOp, b, a, b, a)
+		if cmd.Num = 1 + w.rand.Int64N(statemachine.BitNot); cmd.Num == statemachine.BitNot {
+			cmd = command(statemachine.OpBitOp, b, a)
+			cmd.Num = statemachine.BitNot
+		}
+	case 24, 25:
+		cmd = command(statemachine.OpBitField, a)
+		for range 1 + w.rand.IntN(3) {
+			cmd.Args = append(cmd.Args, statemachine.AppendField(nil, w.field()))
+		}
+	case 26:
+		cmd.Op, cmd.Flags = statemachine.OpBitPos, pick(w, 0, statemachine.FlagOne)
+	case 27:
+		cmd.Op, cmd.Num = statemachine.OpGetRange, w.rand.Int64N(20)
+		cmd.Seq = uint64(w.rand.IntN(40))
+	case 28:
+		cmd = command(statemachine.OpLCS, a, b)
+		cmd.Flags = statemachine.FlagLen
 	default:
 		cmd = command(statemachine.OpMGet, a, b)
 	}
@@ -428,4 +467,17 @@ func (c *client) mixed(o *op) statemachine.Command {
 		c.reads(o, "mixed", a)
 	}
 	return cmd
+}
+
+// field is a random operation of BITFIELD on a small number.
+func (w *world) field() statemachine.Field {
+	f := statemachine.Field{
+		Op: pick(w, statemachine.FieldGet, statemachine.FieldSet, statemachine.FieldIncr), Signed: w.chance(2),
+		Bits: uint8(1 + w.rand.IntN(16)), Overflow: pick(w, statemachine.OverflowWrap, statemachine.OverflowSat, statemachine.OverflowFail),
+		Offset: w.rand.Int64N(100), Value: w.rand.Int64N(1000),
+	}
+	if f.Signed && w.chance(2) || f.Op == statemachine.FieldIncr && w.chance(2) {
+		f.Value = -f.Value
+	}
+	return f
 }

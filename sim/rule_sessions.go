@@ -35,9 +35,14 @@ func sessionsOnce(w *world) *rule {
 	r.end = func() {
 		counts := map[string]int{}
 		for key, vs := range w.truth.model.keys {
-			if strings.HasPrefix(key, "tok-") {
-				for token, n := range tokens(vs[len(vs)-1].value) {
-					counts[token] += n
+			if !strings.HasPrefix(key, "tok-") {
+				continue
+			}
+			for i, v := range vs {
+				if i+1 == len(vs) || !vs[i+1].there { // all that was gathered until it was removed
+					for token, n := range tokens(v.value) {
+						counts[token] += n
+					}
 				}
 			}
 		}

@@ -13,7 +13,8 @@ import (
 // equalStates: at one index all machines have the same state and gave the same
 // results, whether they applied the log or restored a snapshot (raft paper 2,
 // "state machines are deterministic"), and no node that compares its state with
-// the others' (ARCHITECTURE, Comparing states) finds a difference.
+// the others' (ARCHITECTURE, Comparing states) finds a difference. In the end it
+// is the state that the observer has come to by itself.
 func equalStates(w *world) *rule {
 	r := &rule{name: "equal state hash at equal index", source: "raft paper 2 and 7"}
 	r.applied = func(h *host, f *fact, e *raft.Entry, result []byte) {
@@ -71,6 +72,12 @@ func equalStates(w *world) *rule {
 		}
 	}
 	r.end = func() {
+		if l := w.leader(); l != nil {
+			at := w.truth.moment(l.machine.Applied().Index)
+			if wrong := w.truth.differs(l.machine, at); wrong != "" {
+				r.broken(w, "node %v at the end, entry %d: %s", l.id, at.index, wrong)
+			}
+		}
 		for _, h := range w.hosts {
 			if h.up && h.machine.Recompute() != h.machine.Hash() {
 				r.broken(w, "node %v: the hash of its state %x is not that of what is stored, %x", h.id, h.machine.Hash(), h.machine.Recompute())

@@ -316,6 +316,9 @@ func (r *rules) applied(h *host, e *raft.Entry, result []byte) {
 	if h.drive.rotten && f.hashed && h.machine.Hash() == f.hash {
 		h.drive.rotten = false // a snapshot has replaced its state
 	}
+	if h.drive.rotten {
+		h.wrongAt = e.Index
+	}
 	if !f.hashed && !h.drive.rotten {
 		f.hash, f.hashed = h.machine.Hash(), true
 		r.w.note(uint64(f.hash[0]))

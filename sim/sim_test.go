@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -18,6 +19,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "the one seed that TestSeed plays")
 	seedsFlag = flag.Uint64("seeds", 0, "how many seeds TestReplicas plays; 0 goes by the tier")
 	fromFlag  = flag.Uint64("from", 1, "the first seed of TestReplicas")
+	findsFlag = flag.Uint64("finds", 0, "TestFinds counts in how many of so many seeds something is found")
 	traceFlag = flag.Bool("trace", false, "TestSeed tells every step")
 )
 
@@ -26,7 +28,7 @@ const enough = 200
 
 // No seed may break a rule, and every one must come back to life.
 func TestReplicas(t *testing.T) {
-	seeds := uint64(24)
+	seeds := uint64(48)
 	if testenv.Full() {
 		seeds = enough
 	}
@@ -35,7 +37,7 @@ func TestReplicas(t *testing.T) {
 	}
 	sum := play(t, *fromFlag, seeds)
 	// A simulator in which nothing happens finds nothing.
-	if min(sum.Committed, sum.Writes, sum.Reads, sum.Stale, sum.Unknown, sum.Refused, sum.Terms, sum.History, sum.Injected()) == 0 {
+	if min(sum.Committed, sum.Writes, sum.Reads, sum.Stale, sum.Unknown, sum.Refused, sum.Terms, sum.History, sum.Injected(), sum.Held, sum.Awaited) == 0 {
 		t.Errorf("something never came up: %+v", sum)
 	}
 	for _, r := range newRules(&world{}).all {
@@ -51,22 +53,28 @@ func TestReplicas(t *testing.T) {
 	if seeds < enough {
 		return
 	}
-	for _, name := range append(FaultNames(), besides...) {
+	for _, name := range FaultNames() {
 		if sum.Faults[name] == 0 {
 			t.Errorf("fault %q never came up", name)
 		}
 	}
+	for _, name := range effects {
+		if sum.Seen[name] == 0 {
+			t.Errorf("%q never came of a fault", name)
+		}
+	}
 }
 
-// besides are what comes of faults, and kinds that have no name of their own.
-var besides = []string{"unsent-packet", "lost-write", "unheard-write", "disk-error", "power-in-file", "install", "snapshot", "rotten", "rot-noticed"}
+// effects are what comes of faults, and what they are aimed at.
+var effects = []string{"unsent-packet", "lost-write", "unheard-write", "disk-error", "power-in-file", "install", "snapshot", "rotten", "rot-noticed"}
 
 // kinds are requests that must have come up, as op.what calls them.
 var kinds = []string{
 	"get", "stale get", "set", "set in vain", "append", "del", "delifeq", "delv", "getdel", "getv", "setv", "setv in vain",
 	"incrby", "mget", "mset", "msetnx", "exists", "strlen", "scan", "dbsize", "rename", "copy",
 	"setbit", "getbit", "bitcount", "expire", "persist", "pttl", "pexpiretime",
-	"exec", "exec in vain", "stale exec", "once exec", "once exec in vain", "once append", "once setv", "session-open",
+	"exec", "exec in vain", "stale exec", "once exec", "once exec in vain", "once append", "once setv", "session-open", "session-keep", "session-close",
+	"getex", "setrange", "incrbyfloat", "bitop", "bitfield", "bitpos", "getrange", "lcs", "flushall",
 	"publish", "user-set", "user-set in vain", "user-del", "users", "verify", "verify agreed",
 	"feed event", "feed gap", "feed cut off",
 }
@@ -117,6 +125,25 @@ func TestSeed(t *testing.T) {
 	if res.Err != nil {
 		t.Fatal(res.Err)
 	}
+}
+
+// TestFinds counts, with a mistake planted, how many seeds find it and by which rule.
+func TestFinds(t *testing.T) {
+	if *findsFlag == 0 {
+		t.Skip("needs -finds")
+	}
+	found, by := 0, map[string]int{}
+	for seed := *fromFlag; seed < *fromFlag+*findsFlag; seed++ {
+		if err := Run(Options{Seed: seed}).Err; err != nil {
+			found++
+			rule := "?"
+			if b, ok := errors.AsType[*Broken](err); ok {
+				rule = b.Rule
+			}
+			by[rule]++
+		}
+	}
+	t.Logf("found in %d of %d seeds: %v", found, *findsFlag, by)
 }
 
 // The same seed is the same run, to the last event, whoever looks on and on

@@ -1,6 +1,10 @@
 package sim
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+
 	"github.com/zeebo/xxh3"
 
 	"github.com/raftkv/raftkv/raft"
@@ -17,7 +21,8 @@ type truth struct {
 	model  model
 	tries  map[string]*tally
 	ran    map[ticket]string // result of each session write
-	last   map[int64]uint64  // newest number of each session
+	open   map[int64]*sitting
+	limits statemachine.Limits
 	acked  map[string]string // token: key
 
 	compared int // entries at which states were compared
@@ -50,7 +55,7 @@ type ticket struct {
 func newTruth() truth {
 	return truth{
 		model: newModel(), tries: map[string]*tally{}, ran: map[ticket]string{},
-		last: map[int64]uint64{}, acked: map[string]string{},
+		open: map[int64]*sitting{}, acked: map[string]string{},
 	}
 }
 
@@ -87,37 +92,13 @@ func (t *truth) run(e *raft.Entry, result []byte) string {
 		return err.Error()
 	}
 	switch c.Op {
-	case statemachine.OpOnce:
-	case statemachine.OpSessionOpen:
-		return "" // its number is not the observer's
+	case statemachine.OpOnce, statemachine.OpSessionOpen, statemachine.OpSessionKeep, statemachine.OpSessionClose:
+		return t.runSession(t.moment(e.Index), &c, result)
 	case statemachine.OpVerify:
 		t.compared++
 		return "" // see equalStates
-	default:
-		return t.model.judge(t.moment(e.Index), &c, result)
 	}
-	k := ticket{c.Num, c.Seq}
-	res, err := statemachine.DecodeResult(result)
-	if err != nil {
-		return err.Error()
-	}
-	was, ran := t.ran[k]
-	switch {
-	case res.Kind == statemachine.ResultError && sessionError(res.Bytes):
-		return ""
-	case ran && was != string(result):
-		return "a write of a session that comes again has another result"
-	case ran:
-		return ""
-	case c.Seq != t.last[c.Num]+1:
-		return "a write of a session ran out of its order"
-	}
-	t.ran[k], t.last[c.Num] = string(result), c.Seq
-	var inner statemachine.Command
-	if err := inner.Decode(c.Args[0]); err != nil {
-		return err.Error()
-	}
-	return t.model.judge(t.moment(e.Index), &inner, result)
+	return t.model.judge(t.moment(e.Index), &c, result)
 }
 
 // sumEntry is a hash of all of an entry.
@@ -136,4 +117,32 @@ func entrySums(es []raft.Entry) uint64 {
 		h = h*31 + sumEntry(&es[i])
 	}
 	return h
+}
+
+// differs tells how the state of a machine differs from the observer's at the same
+// entry: in a key, a version, a deadline, a user or a session.
+func (t *truth) differs(m *statemachine.Machine, at moment) string {
+	var queries []statemachine.Command
+	for _, key := range slices.Sorted(maps.Keys(t.model.keys)) {
+		queries = append(queries, command(statemachine.OpGetV, key), command(statemachine.OpDeadline, key))
+	}
+	// No other keys, and no other users.
+	queries = append(queries, command(statemachine.OpDBSize), command(statemachine.OpUsers))
+	for i := range queries {
+		c := &queries[i]
+		if wrong := t.model.judge(at, c, m.Query(statemachine.AppendCommand(nil, *c), nil)); wrong != "" {
+			return wrong
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(t.open)) {
+		s := t.session(id, at)
+		if s == nil {
+			continue
+		}
+		c := statemachine.Command{Op: statemachine.OpSession, Num: id}
+		if wrong := same(resInt(int64(s.last)), m.Query(statemachine.AppendCommand(nil, c), nil)); wrong != "" {
+			return fmt.Sprintf("session %d: %s", id, wrong)
+		}
+	}
+	return ""
 }

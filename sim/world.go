@@ -28,12 +28,14 @@ type world struct {
 	keys     generation
 
 	calm     bool  // phase two: no faults any more
+	rush     rush  // the last one
 	ambush   bool  // killInstalling waits for somebody who fetches
 	heir     *host // the word that makes it stand is to come late
 	closing  bool  // clients begin nothing new
 	trouble  *host // the one host that may be in a state that only others can mend
 	rotted   bool  // some state was wrong once
 	amnesiac *host // was wiped under its identity
+	asked    int   // number of the last client that a fault made read
 	unique   int   // number of the last token
 	boots    uint64
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 var (
 	sample = flag.Bool("sample", false, "two minutes of mutants, others for each commit, by the first bench that is listed for each")
+	finds  = flag.Int("finds", 0, "how many of so many seeds of the simulator find each mutant that -run selects of its list")
 	all    = flag.Bool("all", false, "every mutant that -run selects, by each bench that is listed for it")
 )
 
@@ -293,6 +295,35 @@ func TestJudge(t *testing.T) {
 		s := stride(n)
 		if gcd(s, n) != 1 || s < 1 {
 			t.Errorf("stride %d of %d does not reach all", s, n)
+		}
+	}
+}
+
+// TestFinds tells how many seeds of the simulator find each mutant that it is a bench of.
+func TestFinds(t *testing.T) {
+	if *finds == 0 {
+		t.Skip("needs -finds")
+	}
+	for _, r := range rooms {
+		for _, m := range r.mutants {
+			if !slices.Contains(m.benches, replicas) {
+				continue
+			}
+			t.Run(r.name+"/"+m.name, func(t *testing.T) {
+				src, err := m.source()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cmd := exec.Command("go", "test", "-overlay", m.overlay(t, t.TempDir(), src), "-count=1", "-vet=off", "-v",
+					"-timeout", benchLimit.String(), "-run", "^TestFinds$", "./sim", "-finds", fmt.Sprint(*finds))
+				cmd.Dir = root
+				out, err := cmd.CombinedOutput()
+				found := says.FindSubmatch(out)
+				if err != nil || found == nil {
+					t.Fatalf("%v\n%s", err, tail(string(out)))
+				}
+				t.Logf("%s", found[1])
+			})
 		}
 	}
 }

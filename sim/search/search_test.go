@@ -100,7 +100,7 @@ func TestTraceIsAScenario(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []Kind{Deliver, Land, Again, Crash, Bid, Timeout, Beat, Deaf, Propose, Read, Fetched} {
+	for _, k := range []Kind{Deliver, Land, Again, Crash, Bid, Timeout, Beat, Deaf, Hang, Gone, Full, Propose, Read, Fetched} {
 		if kinds[k] == 0 {
 			t.Errorf("%v was never played", k)
 		}
