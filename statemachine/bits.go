@@ -90,7 +90,7 @@ func bitPos(c *Command, it *item) int64 {
 		}
 		return 0
 	}
-	value := it.value
+	value := it.value()
 	from, end := bitSpan(c, value, c.Flags&FlagTo != 0)
 	if from >= end {
 		return -1
@@ -141,7 +141,7 @@ func (m *Machine) bitOp(c *Command, dst []byte) []byte {
 	for _, k := range c.Args[1:] {
 		var v []byte
 		if it, live := s.find(k); live {
-			v = it.value
+			v = it.value()
 		}
 		sources = append(sources, v)
 		size = max(size, len(v))
@@ -281,7 +281,7 @@ func (m *Machine) bitField(c *Command, dst []byte) []byte {
 		if it == nil {
 			return m.readField(c, nil, dst)
 		}
-		return m.readField(c, it.value, dst)
+		return m.readField(c, it.value(), dst)
 	}
 	value, dst, ok := m.roomFor(it, key, size, dst)
 	if !ok {
@@ -314,7 +314,7 @@ func (m *Machine) bitField(c *Command, dst []byte) []byte {
 		dst = appendInt(dst, answer)
 	}
 	// Redis makes the value longer even if every field then failed.
-	if changed || it == nil || len(value) > len(it.value) {
+	if changed || it == nil || len(value) > len(it.value()) {
 		m.st.overwrite(it, key, value, int(from), int(end), "setbit")
 	}
 	return dst

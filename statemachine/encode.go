@@ -60,10 +60,10 @@ func appendSession(dst []byte, s *session) []byte {
 }
 
 // appendItemHead appends a key's record up to its value.
-func appendItemHead(dst []byte, it *item) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(it.key)))
-	dst = append(dst, it.key...)
-	dst = binary.AppendUvarint(dst, it.version)
-	dst = binary.AppendUvarint(dst, uint64(it.deadline))
-	return binary.AppendUvarint(dst, uint64(len(it.value)))
+func appendItemHead(dst []byte, r *record) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(r.key)))
+	dst = append(dst, r.key...)
+	dst = binary.AppendUvarint(dst, r.version)
+	dst = binary.AppendUvarint(dst, uint64(r.deadline))
+	return binary.AppendUvarint(dst, uint64(len(r.value)))
 }

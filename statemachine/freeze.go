@@ -39,7 +39,7 @@ type view struct {
 	any bool   // a key is encoded: "" is a key too
 
 	oldSessions btree.Map[uint64, *session]
-	oldKeys     *btree.BTreeG[item]
+	oldKeys     *btree.BTreeG[record]
 	bytes       int64 // about what the old ones hold back
 	limit       int64
 	err         error
@@ -98,7 +98,7 @@ func (m *Machine) Freeze() error {
 			level: s.level, applied: s.applied, now: s.now, hash: s.hash(), limits: s.limits,
 			sessions: uint64(s.sessions.Len()), keys: uint64(s.tree.Len()),
 		},
-		oldKeys: btree.NewBTreeGOptions(func(a, b item) bool { return a.key < b.key }, btree.Options{NoLocks: true}),
+		oldKeys: btree.NewBTreeGOptions(func(a, b record) bool { return a.key < b.key }, btree.Options{NoLocks: true}),
 		limit:   m.viewLimit,
 		users:   s.users,
 		births:  m.births,
@@ -141,11 +141,12 @@ func (v *view) keepKey(it *item) {
 	if v == nil || v.err != nil || v.phase > inKeys || it.version > uint64(v.head.applied.Index) {
 		return
 	}
-	if v.any && it.key <= v.key {
+	if v.any && it.key() <= v.key {
 		return
 	}
-	v.oldKeys.Set(*it)
-	v.hold(it.cost())
+	r := it.record()
+	v.oldKeys.Set(r)
+	v.hold(r.cost())
 }
 
 // keepSession is keepKey for a session.
@@ -166,7 +167,7 @@ func (v *view) keepAll(s *state) {
 	v.hold(v.flushedCost)
 }
 
-func (it *item) cost() int64 { return int64(len(it.key)+len(it.value)) + oldKeyOverhead }
+func (r *record) cost() int64 { return int64(len(r.key)+len(r.value)) + oldKeyOverhead }
 
 func (s *session) cost() int64 { return s.bytes + oldSessionOverhead }
 
@@ -258,21 +259,21 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 		dst = append(dst, v.rest[:n]...)
 		v.rest = v.rest[n:]
 	}
-	emit := func(it *item) {
-		dst = appendItemHead(dst, it)
-		v.key, v.any, v.rest = it.key, true, it.value
+	emit := func(r record) {
+		dst = appendItemHead(dst, &r)
+		v.key, v.any, v.rest = r.key, true, r.value
 		value()
 	}
 	// old emits what was put aside, up to the key if there is one.
 	old := func(to *item) {
 		for !full() {
-			it, ok := v.oldKeys.Min()
-			if !ok || to != nil && it.key > to.key {
+			r, ok := v.oldKeys.Min()
+			if !ok || to != nil && r.key > to.key() {
 				return
 			}
 			v.oldKeys.PopMin()
-			v.bytes -= it.cost()
-			emit(&it)
+			v.bytes -= r.cost()
+			emit(r)
 		}
 	}
 	value()
@@ -284,8 +285,8 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 	if v.flushed != nil {
 		tree = v.flushed
 	}
-	tree.Ascend(&item{key: v.key}, func(it *item) bool {
-		if v.any && it.key <= v.key {
+	tree.Ascend(newItem(bytesOf(v.key)), func(it *item) bool {
+		if v.any && it.key() <= v.key {
 			return true
 		}
 		old(it)
@@ -293,12 +294,12 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 			return false
 		}
 		if it.version <= frozen {
-			emit(it)
+			emit(it.record())
 		} else {
 			skipped++
 			// Passed over: the next step need not look again. What is put aside
 			// up to here is encoded, and nothing new comes in below.
-			v.key, v.any = it.key, true
+			v.key, v.any = it.key(), true
 		}
 		return true
 	})

@@ -337,11 +337,12 @@ func TestLargeKeysAndValuesRestore(t *testing.T) {
 	if !bytes.Equal(encode(t, r.m), want) {
 		t.Error("restored state differs")
 	}
-	for _, it := range r.m.st.keys {
-		if cap(it.value) != len(it.value) {
-			t.Errorf("value of %d bytes holds %d", len(it.value), cap(it.value))
+	r.m.st.tree.Scan(func(it *item) bool {
+		if it.keyLen&valueRoom != 0 {
+			t.Errorf("the value of %q has room behind it", it.key())
 		}
-	}
+		return true
+	})
 }
 
 // Forgetting results clears them in place; the view has its own.
@@ -368,7 +369,12 @@ func TestViewKeepsResultsThatAreForgottenSince(t *testing.T) {
 
 // The hash of the whole can be right and the content wrong all the same.
 func TestRestoreRefusesWrongOrder(t *testing.T) {
-	one := func(key string, version uint64) *item { return &item{key: key, value: []byte("v"), version: version} }
+	one := func(key string, version uint64) *item {
+		it := newItem([]byte(key))
+		it.setValue([]byte("v"))
+		it.version = version
+		return it
+	}
 	kept := func(id, used uint64, at raft.Time) *session { return &session{id: id, used: used, usedAt: at} }
 	for name, tc := range map[string]struct {
 		items    []*item
@@ -404,7 +410,8 @@ func TestRestoreRefusesWrongOrder(t *testing.T) {
 		}
 		content = append(content, sectionKeys)
 		for _, it := range tc.items {
-			content = append(appendItemHead(content, it), it.value...)
+			r := it.record()
+			content = append(appendItemHead(content, &r), r.value...)
 		}
 		content = append(content, sectionUsers, 0, sectionBirths, 0, sectionEnd)
 		m := New(DefaultLimits())

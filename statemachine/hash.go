@@ -63,7 +63,7 @@ func element(words [8]uint64) sum {
 
 // sum is the sum of all elements of the key.
 func (it *item) sum() sum {
-	k := xxh3.HashString128(it.key)
+	k := xxh3.HashString128(it.key())
 	s := it.head(k)
 	s.add(it.chunks(k, 0))
 	return s
@@ -71,7 +71,7 @@ func (it *item) sum() sum {
 
 // head is the element that changes with every write to the key.
 func (it *item) head(k xxh3.Uint128) sum {
-	return element([8]uint64{tagKey, k.Hi, k.Lo, it.version, uint64(it.deadline), uint64(len(it.value))})
+	return element([8]uint64{tagKey, k.Hi, k.Lo, it.version, uint64(it.deadline), uint64(len(it.value()))})
 }
 
 // chunks is the sum of the elements of the value from this chunk on.
@@ -80,8 +80,8 @@ func (it *item) chunks(k xxh3.Uint128, first int) sum { return it.chunksIn(k, fi
 // chunksIn is the sum of the elements of these chunks, as far as they exist.
 func (it *item) chunksIn(k xxh3.Uint128, first, last int) sum {
 	var s sum
-	for i, at := first, first*chunkBytes; at < len(it.value) && i <= last; i, at = i+1, at+chunkBytes {
-		h := xxh3.Hash128(it.value[at:min(at+chunkBytes, len(it.value))])
+	for i, at := first, first*chunkBytes; at < len(it.value()) && i <= last; i, at = i+1, at+chunkBytes {
+		h := xxh3.Hash128(it.value()[at:min(at+chunkBytes, len(it.value()))])
 		s.add(element([8]uint64{tagChunk, k.Hi, k.Lo, uint64(i), h.Hi, h.Lo}))
 	}
 	return s

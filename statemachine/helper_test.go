@@ -130,23 +130,24 @@ func (s *state) check(t interface {
 	if got, want := s.hash(), s.recompute(); got != want {
 		t.Fatalf("running hash %x, recomputed %x", got, want)
 	}
-	if len(s.keys) != s.tree.Len() {
-		t.Fatalf("%d keys, %d in the tree", len(s.keys), s.tree.Len())
+	if s.keys.count != s.tree.Len() {
+		t.Fatalf("%d keys, %d in the tree", s.keys.count, s.tree.Len())
 	}
+	s.keys.check(t)
 	size, timed, last := int64(0), 0, ""
 	s.tree.Scan(func(it *item) bool {
-		if s.keys[it.key] != it {
-			t.Fatalf("key %q: map and tree differ", it.key)
+		if s.keys.get([]byte(it.key())) != it {
+			t.Fatalf("key %q: map and tree differ", it.key())
 		}
-		if last >= it.key && last != "" {
-			t.Fatalf("key %q after %q", it.key, last)
+		if last >= it.key() && last != "" {
+			t.Fatalf("key %q after %q", it.key(), last)
 		}
-		last = it.key
-		size += int64(len(it.key) + len(it.value))
+		last = it.key()
+		size += int64(len(it.key()) + len(it.value()))
 		if it.deadline != 0 {
 			timed++
 			if got, ok := s.timers.Get(it); !ok || got != it {
-				t.Fatalf("key %q: no timer", it.key)
+				t.Fatalf("key %q: no timer", it.key())
 			}
 		}
 		return true

@@ -30,7 +30,7 @@ func (s *state) lift(it *item) bool {
 // reschedule is schedule for a change that is only of the deadline.
 func (s *state) reschedule(it *item, deadline int64) {
 	s.view.keepKey(it)
-	k := xxh3.HashString128(it.key)
+	k := xxh3.HashString128(it.key())
 	s.running.sub(it.head(k))
 	it.version = uint64(s.applied.Index)
 	s.schedule(it, deadline)
@@ -99,7 +99,7 @@ func (m *Machine) rename(c *Command, dst []byte) []byte {
 	if there != nil && nx {
 		return appendInt(dst, 0)
 	}
-	value, deadline := it.value, it.deadline
+	value, deadline := it.value(), it.deadline
 	s.remove(it, "rename_from", ofAny)
 	s.put(there, to, value, deadline, "rename_to", ofAny)
 	if nx {
@@ -123,7 +123,7 @@ func (m *Machine) copyKey(c *Command, dst []byte) []byte {
 	}
 	// Both have the same bytes, which nobody changes. The room behind them stays
 	// that of the first one: APPEND to the second moves it.
-	s.put(there, to, it.value[:len(it.value):len(it.value)], it.deadline, "copy_to", ofAny)
+	s.put(there, to, it.value(), it.deadline, "copy_to", ofAny)
 	return appendInt(dst, 1)
 }
 
@@ -134,7 +134,7 @@ func (s *state) flush() {
 		return
 	}
 	s.view.keepAll(s)
-	s.keys = map[string]*item{}
+	s.keys = newTable(0)
 	s.tree = btree.NewBTreeGOptions(byKey, btree.Options{NoLocks: true})
 	s.timers = btree.NewBTreeGOptions(byDeadline, btree.Options{NoLocks: true})
 	s.bytes, s.running = 0, sum{}

@@ -74,9 +74,9 @@ func (s *state) noted(it *item, event string, class byte) {
 func (s *state) change(kind ChangeKind, it *item, event string, class byte) Change {
 	return Change{
 		Kind: kind, Index: s.applied.Index, Time: s.now, Event: event, Class: class,
-		Key: bytesOf(it.key),
+		Key: bytesOf(it.key()),
 		// Nobody may append to it: what lies behind may become another value's.
-		Value: it.value[:len(it.value):len(it.value)], Version: it.version, Deadline: it.deadline,
+		Value: it.value(), Version: it.version, Deadline: it.deadline,
 	}
 }
 

@@ -1,9 +1,6 @@
 package statemachine
 
-import (
-	"strings"
-	"unsafe"
-)
+import "strings"
 
 // Bounds of one page of OpScan: the applier does nothing else meanwhile.
 const (
@@ -87,7 +84,7 @@ func (m *Machine) read(c *Command, dst []byte) []byte {
 func (m *Machine) readOne(c *Command, it *item, dst []byte) []byte {
 	var value []byte
 	if it != nil {
-		value = it.value
+		value = it.value()
 	}
 	switch c.Op {
 	case OpStrlen:
@@ -166,7 +163,7 @@ func (m *Machine) mget(c *Command, dst []byte) []byte {
 	size := 0
 	for _, key := range c.Args {
 		if it, live := m.st.find(key); live {
-			size += len(it.value)
+			size += len(it.value())
 		}
 	}
 	if size > maxReply {
@@ -186,9 +183,9 @@ func (m *Machine) keys(c *Command, dst []byte) []byte {
 	every := string(pattern) == "*"
 	m.found = m.found[:0]
 	m.st.tree.Scan(func(it *item) bool {
-		if !m.st.due(it) && (every || MatchGlob(pattern, it.key)) {
-			m.found = append(m.found, it.key)
-			size += len(it.key)
+		if !m.st.due(it) && (every || MatchGlob(pattern, it.key())) {
+			m.found = append(m.found, it.key())
+			size += len(it.key())
 		}
 		return size <= maxReply
 	})
@@ -214,13 +211,13 @@ func (m *Machine) randomKey(c *Command, dst []byte) []byte {
 	for range 100 {
 		it, _ := tree.GetAt(int(seed % uint64(tree.Len())))
 		if !m.st.due(it) {
-			return appendBytes(dst, it.key)
+			return appendBytes(dst, it.key())
 		}
 		seed = seed*6364136223846793005 + 1442695040888963407 // Knuth's MMIX
 	}
 	var first string
 	tree.Scan(func(it *item) bool {
-		first = it.key
+		first = it.key()
 		return m.st.due(it)
 	})
 	return appendBytes(dst, first)
@@ -241,7 +238,7 @@ func encoding(value []byte) string {
 // it differs between nodes, and the answer may be kept in a session, which is state.
 func (it *item) memory() int64 {
 	const overhead = 64 + 48 + 24 // the item; its places in the map, and in the tree
-	n := int64(len(it.key)+len(it.value)) + overhead
+	n := int64(len(it.key())+len(it.value())) + overhead
 	if it.deadline != 0 {
 		n += 24 // its place among the timers
 	}
@@ -273,19 +270,19 @@ func (m *Machine) scan(c *Command, dst []byte) []byte {
 	var next string // the last key looked at
 	size, done := 0, true
 	m.found = m.found[:0]
-	m.st.tree.Ascend(&item{key: unsafe.String(unsafe.SliceData(after), len(after))}, func(it *item) bool {
-		if len(after) > 0 && it.key == string(after) {
+	m.st.tree.Ascend(newItem(after), func(it *item) bool {
+		if len(after) > 0 && it.key() == string(after) {
 			return true
 		}
 		if (count <= 0 || size >= scanBytes) && next != "" {
 			done = false
 			return false
 		}
-		next = it.key
+		next = it.key()
 		count--
-		if !m.st.due(it) && (len(pattern) == 0 || MatchGlob(pattern, it.key)) {
-			m.found = append(m.found, it.key)
-			size += len(it.key)
+		if !m.st.due(it) && (len(pattern) == 0 || MatchGlob(pattern, it.key())) {
+			m.found = append(m.found, it.key())
+			size += len(it.key())
 		}
 		return true
 	})

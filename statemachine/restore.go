@@ -281,31 +281,33 @@ func (r *source) session() *session {
 	return e
 }
 
-// keys reads the keys, which ascend, and then builds map and indexes, whose
-// sizes are known by then: counts that came true, not a field's word.
+// keys reads the keys, which ascend, and then builds the table and the index of
+// deadlines, whose sizes are known by then: counts that came true, not a field's word.
 func (r *source) keys(s *state, count uint64) {
-	var items, timed []*item
-	for range count {
+	var last string
+	var timed []*item
+	for i := range count {
 		it := r.item()
 		if r.err != nil {
 			return
 		}
-		if n := len(items); n > 0 && items[n-1].key >= it.key || it.version == 0 || it.version > uint64(s.applied.Index) || it.deadline < 0 {
-			r.fault(malformed("key %.64q: order, version %d or deadline %d", it.key, it.version, it.deadline))
+		key := it.key()
+		if i > 0 && last >= key || it.version == 0 || it.version > uint64(s.applied.Index) || it.deadline < 0 {
+			r.fault(malformed("key %.64q: order, version %d or deadline %d", key, it.version, it.deadline))
 			return
 		}
 		s.running.add(it.sum())
-		s.bytes += int64(len(it.key) + len(it.value))
-		items = append(items, it)
-		if it.deadline != 0 {
+		s.bytes += int64(len(key) + len(it.value()))
+		s.tree.Load(it)
+		if last = key; it.deadline != 0 {
 			timed = append(timed, it)
 		}
 	}
-	s.keys = make(map[string]*item, len(items))
-	for _, it := range items {
-		s.keys[it.key] = it
-		s.tree.Load(it)
-	}
+	s.keys = newTable(s.tree.Len())
+	s.tree.Scan(func(it *item) bool {
+		s.keys.add(it)
+		return true
+	})
 	slices.SortFunc(timed, compareDeadline)
 	for _, it := range timed {
 		s.timers.Load(it)
@@ -328,6 +330,6 @@ func (r *source) item() *item {
 	}
 	it.version = r.uvarint()
 	it.deadline = int64(r.uvarint())
-	it.value = r.bytes(int(r.bounded(maxValueBytes, "length of a value")))
+	it.setValue(r.bytes(int(r.bounded(maxValueBytes, "length of a value"))))
 	return it
 }

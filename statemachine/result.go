@@ -126,7 +126,7 @@ func appendValue(dst []byte, it *item, live bool) []byte {
 	if !live {
 		return appendNil(dst)
 	}
-	return appendBytes(dst, it.value)
+	return appendBytes(dst, it.value())
 }
 
 // appendError appends a Redis error: prefix, blank, text.

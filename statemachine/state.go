@@ -4,7 +4,6 @@ import (
 	"math"
 	"sort"
 	"strings"
-	"unsafe"
 
 	"github.com/tidwall/btree"
 	"github.com/zeebo/xxh3"
@@ -29,14 +28,6 @@ const (
 // It is a constant of the format; 32 KiB that a snapshot carries at most.
 const birthBuckets = 4096
 
-// item is one key. It is 64 bytes and the key's own; see newItem.
-type item struct {
-	key      string
-	value    []byte // immutable up to its length; APPEND may write behind it
-	version  uint64 // index of the entry that changed it last
-	deadline int64  // in milliseconds of log time; 0 is none
-}
-
 // state is all that entries have made.
 //
 // Invariants (check in the tests verifies them):
@@ -54,7 +45,7 @@ type state struct {
 	limits   Limits
 	settings sum // of limits
 
-	keys   map[string]*item
+	keys   table
 	tree   *btree.BTreeG[*item] // by key; touched only when a key is made or removed
 	timers *btree.BTreeG[*item] // by deadline, then key
 	bytes  int64                // of keys and values
@@ -80,13 +71,13 @@ func newState(l Limits) *state {
 		level:    1,
 		limits:   l,
 		settings: l.sum(),
-		keys:     map[string]*item{},
+		keys:     newTable(0),
 		tree:     btree.NewBTreeGOptions(byKey, btree.Options{NoLocks: true}),
 		timers:   btree.NewBTreeGOptions(byDeadline, btree.Options{NoLocks: true}),
 	}
 }
 
-func byKey(a, b *item) bool { return a.key < b.key }
+func byKey(a, b *item) bool { return a.key() < b.key() }
 
 func byDeadline(a, b *item) bool { return compareDeadline(a, b) < 0 }
 
@@ -97,44 +88,7 @@ func compareDeadline(a, b *item) int {
 	case a.deadline > b.deadline:
 		return 1
 	}
-	return strings.Compare(a.key, b.key)
-}
-
-// newItem makes an item with its own copy of the key. Keys of usual lengths
-// lie behind their item in the same piece of memory: a million keys are then a
-// million pieces less for the garbage collector.
-func newItem(key []byte) *item {
-	switch n := len(key); {
-	case n == 0:
-		return &item{}
-	case n <= 24:
-		x := &struct {
-			item
-			room [24]byte
-		}{}
-		return x.item.named(x.room[:n], key)
-	case n <= 40:
-		x := &struct {
-			item
-			room [40]byte
-		}{}
-		return x.item.named(x.room[:n], key)
-	case n <= 72:
-		x := &struct {
-			item
-			room [72]byte
-		}{}
-		return x.item.named(x.room[:n], key)
-	}
-	return &item{key: string(key)}
-}
-
-// named copies the key to room. Nobody writes there again, so a string may
-// point to it; it keeps the whole item alive, which whoever holds the key mostly wants anyway.
-func (it *item) named(room, key []byte) *item {
-	copy(room, key)
-	it.key = unsafe.String(&room[0], len(room))
-	return it
+	return strings.Compare(a.key(), b.key())
 }
 
 // nowMillis is the last whole millisecond of log time: a deadline up to it has passed.
@@ -154,7 +108,7 @@ func (s *state) dueCount() int {
 
 // find returns what is stored under the key, and whether it can be seen.
 func (s *state) find(key []byte) (it *item, live bool) {
-	it = s.keys[string(key)]
+	it = s.keys.get(key)
 	return it, it != nil && !s.due(it)
 }
 
@@ -179,17 +133,18 @@ func (s *state) put(it *item, key, value []byte, deadline int64, event string, c
 	fresh := it == nil
 	if fresh {
 		it = newItem(key)
-		s.keys[it.key] = it
+		s.keys.add(it)
 		s.tree.Set(it)
 		s.bytes += int64(len(key))
 	} else {
 		s.view.keepKey(it)
 		s.running.sub(it.sum())
-		s.bytes -= int64(len(it.value))
+		s.bytes -= int64(it.valueLen)
 	}
-	it.value, it.version = value, uint64(s.applied.Index)
+	it.setValue(value)
+	it.version = uint64(s.applied.Index)
 	s.schedule(it, deadline)
-	k := xxh3.HashString128(it.key)
+	k := xxh3.HashString128(it.key())
 	s.running.add(it.head(k))
 	s.running.add(it.chunks(k, 0))
 	s.bytes += int64(len(value))
@@ -226,13 +181,13 @@ func (s *state) expire(it *item) { s.remove(it, "expired", ofExpiry) }
 func (s *state) remove(it *item, event string, class byte) {
 	s.view.keepKey(it)
 	s.running.sub(it.sum())
-	s.bytes -= int64(len(it.key) + len(it.value))
-	delete(s.keys, it.key)
+	s.bytes -= int64(len(it.key()) + len(it.value()))
+	s.keys.remove(it)
 	s.tree.Delete(it)
 	s.schedule(it, 0)
 	// The tree's nodes share arrays and may hold on to the item for a while.
-	it.value = nil
-	s.gone(it.key, event, class)
+	it.setValue(nil)
+	s.gone(it.key(), event, class)
 }
 
 // advance moves to the next entry.

@@ -43,7 +43,7 @@ func (m *Machine) setRange(c *Command, dst []byte) []byte {
 	it := s.current(key)
 	var old []byte
 	if it != nil {
-		old = it.value
+		old = it.value()
 	}
 	if len(part) == 0 {
 		return appendInt(dst, int64(len(old)))
@@ -67,7 +67,7 @@ func (m *Machine) setRange(c *Command, dst []byte) []byte {
 func (m *Machine) roomFor(it *item, key []byte, size int, dst []byte) (value, out []byte, ok bool) {
 	var old []byte
 	if it != nil {
-		key, old = nil, it.value // a cap on keys that was lowered since doesn't concern it
+		key, old = nil, it.value() // a cap on keys that was lowered since doesn't concern it
 	}
 	if size > len(old) || it == nil {
 		if dst, bad := m.tooLarge(key, size, dst); bad {
@@ -86,16 +86,17 @@ func (s *state) overwrite(it *item, key, value []byte, from, end int, event stri
 		s.store(nil, key, value, 0, event)
 		return
 	}
-	if len(value) > len(it.value) {
-		from, end = min(from, len(it.value)), len(value)
+	if len(value) > len(it.value()) {
+		from, end = min(from, len(it.value())), len(value)
 	}
 	s.view.keepKey(it)
-	k := xxh3.HashString128(it.key)
+	k := xxh3.HashString128(it.key())
 	first, last := from/chunkBytes, (end-1)/chunkBytes
 	s.running.sub(it.head(k))
 	s.running.sub(it.chunksIn(k, first, last))
-	s.bytes += int64(len(value) - len(it.value))
-	it.value, it.version = value, uint64(s.applied.Index)
+	s.bytes += int64(len(value) - len(it.value()))
+	it.setValue(value)
+	it.version = uint64(s.applied.Index)
 	s.running.add(it.head(k))
 	s.running.add(it.chunksIn(k, first, last))
 	s.changed(it, event, ofStrings)
@@ -107,7 +108,7 @@ func (m *Machine) incrFloat(c *Command, dst []byte) []byte {
 	it := s.current(key)
 	old, deadline := []byte("0"), int64(0)
 	if it != nil {
-		old, deadline = it.value, it.deadline
+		old, deadline = it.value(), it.deadline
 	}
 	value, fault := addFloats(old, c.Args[1])
 	if fault != "" {
@@ -135,10 +136,10 @@ const maxCells = 16 << 20
 func (m *Machine) lcs(c *Command, dst []byte) []byte {
 	var a, b []byte
 	if it, live := m.st.find(c.Args[0]); live {
-		a = it.value
+		a = it.value()
 	}
 	if it, live := m.st.find(c.Args[1]); live {
-		b = it.value
+		b = it.value()
 	}
 	if c.Flags&FlagLen != 0 && c.Flags&FlagIdx != 0 {
 		return appendError(dst, "ERR If you want both the length and indexes, please just use IDX.")

@@ -75,7 +75,7 @@ func TestSetThatIsDueAlreadyStoresNothing(t *testing.T) {
 
 func TestKeepTTLAndDeadlinesThatStay(t *testing.T) {
 	r := newRig(t)
-	deadline := func() int64 { return r.m.st.keys["k"].deadline }
+	deadline := func() int64 { return r.m.st.keys.get([]byte("k")).deadline }
 	r.now = 1_000*millisecond + 1 // not a whole millisecond: rounded up
 	r.do(cmd(OpSet, "k", "1").with(500, FlagIn))
 	if deadline() != 1501 {
@@ -106,7 +106,7 @@ func TestRemovalIsBoundedAndInOrder(t *testing.T) {
 		if got := r.m.Stats().Keys; got != left {
 			t.Fatalf("%d keys stored, want %d", got, left)
 		}
-		first := r.m.st.keys["k000"]
+		first := r.m.st.keys.get([]byte("k000"))
 		if first == nil || first.deadline != 5000 {
 			t.Fatal("the latest deadline went first")
 		}

@@ -69,7 +69,7 @@ func (m *Machine) write(c *Command, dst []byte) []byte {
 		m.st.flush()
 		return appendOK(dst)
 	case OpDelIfEq:
-		return m.delIf(c, dst, func(it *item) bool { return string(it.value) == string(c.Args[1]) })
+		return m.delIf(c, dst, func(it *item) bool { return string(it.value()) == string(c.Args[1]) })
 	case OpDelV:
 		return m.delIf(c, dst, func(it *item) bool { return it.version == c.Seq })
 	case OpSetV:
@@ -153,7 +153,7 @@ func (m *Machine) set(c *Command, dst []byte) []byte {
 		dst = appendValue(dst, it, it != nil)
 	}
 	if c.Flags&FlagNX != 0 && it != nil || c.Flags&FlagXX != 0 && it == nil ||
-		c.Flags&FlagEq != 0 && (it == nil || string(it.value) != string(c.Args[2])) {
+		c.Flags&FlagEq != 0 && (it == nil || string(it.value()) != string(c.Args[2])) {
 		if !get {
 			dst = appendNil(dst)
 		}
@@ -250,21 +250,21 @@ func (m *Machine) append(c *Command, dst []byte) []byte {
 		return appendInt(dst, int64(len(added)))
 	}
 	// The key is there already: a cap that was lowered since doesn't concern it.
-	if dst, bad := m.tooLarge(nil, len(it.value)+len(added), dst); bad {
+	if dst, bad := m.tooLarge(nil, len(it.value())+len(added), dst); bad {
 		return dst
 	}
 	s.view.keepKey(it)
-	k := xxh3.HashString128(it.key)
-	full := len(it.value) / chunkBytes // chunks that stay as they are
+	k := xxh3.HashString128(it.key())
+	full := len(it.value()) / chunkBytes // chunks that stay as they are
 	s.running.sub(it.head(k))
 	s.running.sub(it.chunks(k, full))
-	it.value = append(it.value, added...)
+	it.extend(added)
 	it.version = uint64(s.applied.Index)
 	s.running.add(it.head(k))
 	s.running.add(it.chunks(k, full))
 	s.bytes += int64(len(added))
 	s.changed(it, "append", ofStrings)
-	return appendInt(dst, int64(len(it.value)))
+	return appendInt(dst, int64(len(it.value())))
 }
 
 func (m *Machine) incr(c *Command, dst []byte) []byte {
@@ -274,7 +274,7 @@ func (m *Machine) incr(c *Command, dst []byte) []byte {
 	var old, deadline int64
 	if live {
 		var ok bool
-		if old, ok = parseInteger(it.value); !ok {
+		if old, ok = parseInteger(it.value()); !ok {
 			return appendError(dst, errInteger)
 		}
 		deadline = it.deadline

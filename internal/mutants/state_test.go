@@ -33,7 +33,7 @@ var stateMutants = []mutant{
 		{"tagSession, s.id, s.last, s.used,", "tagSession, s.id, 0, s.used,"},
 	}, []string{"statemachine TestHashCoversEverything"}},
 	{"the hash forgets deadlines", "the state hash covers everything", "statemachine/hash.go", []edit{
-		{"it.version, uint64(it.deadline), uint64(len(it.value))", "it.version, 0, uint64(len(it.value))"},
+		{"it.version, uint64(it.deadline), uint64(len(it.value()))", "it.version, 0, uint64(len(it.value()))"},
 	}, []string{"statemachine TestHashCoversEverything"}},
 	{"the hash of an append forgets the old chunk", "the running hash equals the recomputed one", "statemachine/writes.go", []edit{
 		{"	s.running.sub(it.chunks(k, full))\n", ""},
@@ -48,7 +48,7 @@ var stateMutants = []mutant{
 		{"it.deadline != 0 && it.deadline <= s.nowMillis() }", "it.deadline != 0 && it.deadline+1000 <= s.nowMillis() }"},
 	}, []string{"statemachine TestCommands"}},
 	{"an append writes into the frozen view", "a frozen view is a point in time", "statemachine/writes.go", []edit{
-		{"	s.view.keepKey(it)\n	k := xxh3.HashString128(it.key)\n", "	k := xxh3.HashString128(it.key)\n"},
+		{"	s.view.keepKey(it)\n	k := xxh3.HashString128(it.key())\n", "	k := xxh3.HashString128(it.key())\n"},
 	}, []string{"statemachine TestFrozenViewIsAPointInTime"}},
 	{"a session is changed under the frozen view", "a frozen view is a point in time", "statemachine/sessions.go", []edit{
 		{"func (s *state) touch(e *session) {\n	s.view.keepSession(e)\n", "func (s *state) touch(e *session) {\n"},
