@@ -88,13 +88,16 @@ func New(cfg Config, d Durable) (*Raft, error) {
 		reason:   "start",
 	}
 	prev := d.Base
-	for _, e := range d.Entries {
+	for i := range d.Entries {
+		e := &d.Entries[i]
 		if e.Index != prev.Index+1 || e.Term < prev.Term {
 			return nil, fmt.Errorf("log does not hang together: entry %v behind %v", e.EntryID, prev)
 		}
-		r.log.append(e)
+		r.log.bytes += e.size()
 		prev = e.EntryID
 	}
+	// Entries are immutable, so the slice itself is shared; clipped, because what comes is appended.
+	r.log.entries = slices.Clip(d.Entries)
 	r.w = writes{seq: d.Seq, done: d.Seq, stable: prev.Index, handed: prev.Index}
 	r.w.durable = promise{r.term, r.vote, r.fence}
 	r.w.given = r.w.durable

@@ -107,13 +107,15 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 		return err
 	}
 	d.say("reading log and snapshot")
-	background, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	// Before the state is read: Go's own rule would collect it again and again while it grows.
-	d.serve("tune the collector", func() error { tuneCollector(background); return nil })
-	if err := d.openNode(); err != nil {
+	endStart := startCollector(d.heapToRead())
+	err := d.openNode()
+	endStart()
+	if err != nil {
 		return err
 	}
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	d.serve("tune the collector", func() error { tuneCollector(background); return nil })
 	clients, err := d.listenClients()
 	if err != nil {
 		return err
@@ -239,6 +241,20 @@ func (d *daemon) bootstrap(ctx context.Context) error {
 	}
 	d.log.Info("identity", "id", d.id.ID().String(), "cluster", d.id.Cluster().String())
 	return nil
+}
+
+// heapToRead is about what log and snapshot will take in memory: somewhat more than on the disk.
+func (d *daemon) heapToRead() int {
+	var n int64
+	for _, dir := range []string{logDir, snapshotDir} {
+		files, _ := os.ReadDir(filepath.Join(d.cfg.Node.DataDir, dir)) // openNode tells what is wrong
+		for _, f := range files {
+			if info, err := f.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+	}
+	return int(n + n/2)
 }
 
 // openNode reads what the disk holds and makes the node of it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -15,12 +16,19 @@ const (
 	gcRoom        = 128 << 20 // bytes
 	gcLeast       = 40        // percent of what is alive; less would cost more CPU than it saves memory
 	gcMost        = 400
-	gcLook        = time.Second
-	gcLiveMetric  = "/gc/heap/live:bytes" // what the last collection found alive
-	gcWorthChange = 5                     // percent; a change stops the world for a moment
+	gcLook        = 100 * time.Millisecond // soon after the first collection: it came by a limit, and the next would come at once
+	gcRestLooks   = 10                     // looks between two that see whether the node is at rest
+	gcLiveMetric  = "/gc/heap/live:bytes"  // what the last collection found alive
+	gcWorthChange = 5                      // percent; a change stops the world for a moment
 
 	gcAllocMetric = "/gc/heap/allocs:bytes" // allocated since the start
-	gcQuiet       = 1 << 20                 // bytes allocated between two looks; less is a node that does next to nothing
+
+	gcCyclesMetric   = "/gc/cycles/total:gc-cycles"
+	gcObjectsMetric  = "/memory/classes/heap/objects:bytes" // alive, or not yet swept
+	gcTotalMetric    = "/memory/classes/total:bytes"        // mapped by Go
+	gcReleasedMetric = "/memory/classes/heap/released:bytes"
+
+	gcQuiet = 1 << 20 // bytes allocated between two looks; less is a node that does next to nothing
 )
 
 // gcPercent is GOGC for so many live bytes.
@@ -46,24 +54,52 @@ func (g *garbage) worth(allocated uint64) bool {
 	return true
 }
 
-// tuneCollector sets GOGC by what is alive until ctx ends, and gives room back at rest.
-// Whoever sets GOGC or GOMEMLIMIT has decided.
+// ownsCollector tells whether the collector is ours to tune: whoever sets GOGC or GOMEMLIMIT has decided.
+func ownsCollector() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
+
+// startCollector prepares the heap for a state of about so many bytes that is about to be
+// read. Nearly all of it stays, so that collecting meanwhile would look again and again at
+// the same: there is none until the state has its room beside it.
+func startCollector(bytes int) (end func()) {
+	if !ownsCollector() {
+		return func() {}
+	}
+	debug.SetGCPercent(-1)
+	grown := growHeap(bytes)
+	return func() {
+		grown()
+		heap := []metrics.Sample{{Name: gcTotalMetric}, {Name: gcReleasedMetric}, {Name: gcObjectsMetric}}
+		metrics.Read(heap)
+		used, objects := heap[0].Value.Uint64()-heap[1].Value.Uint64(), heap[2].Value.Uint64()
+		debug.SetMemoryLimit(int64(used + objects*uint64(gcPercent(objects))/100))
+	}
+}
+
+// tuneCollector sets GOGC by what is alive until ctx ends, and gives room back at rest. Until
+// the first collection nobody knows what is alive, and the limit of startCollector holds.
 func tuneCollector(ctx context.Context) {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+	if !ownsCollector() {
 		return
 	}
-	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}}
+	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}, {Name: gcCyclesMetric}}
+	metrics.Read(heap)
+	cycles := heap[2].Value.Uint64()
 	var rest garbage
 	look := time.NewTicker(gcLook)
 	defer look.Stop()
-	now := 100
-	for {
+	now := -1 // as startCollector left it
+	for n := 0; ; n++ {
 		metrics.Read(heap)
-		if p := gcPercent(heap[0].Value.Uint64()); p > now+gcWorthChange || p < now-gcWorthChange {
-			debug.SetGCPercent(p)
-			now = p
+		if cycles != heap[2].Value.Uint64() {
+			if p := gcPercent(heap[0].Value.Uint64()); p > now+gcWorthChange || p < now-gcWorthChange {
+				debug.SetGCPercent(p)
+				if now < 0 {
+					debug.SetMemoryLimit(math.MaxInt64)
+				}
+				now = p
+			}
 		}
-		if rest.worth(heap[1].Value.Uint64()) {
+		if n%gcRestLooks == 0 && rest.worth(heap[1].Value.Uint64()) {
 			debug.FreeOSMemory()
 		}
 		select {

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"math"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"testing"
+
+	"github.com/raftkv/raftkv/internal/testenv"
 )
 
 // A small heap gets room, a large one does not get as much again.
@@ -20,6 +25,9 @@ func TestGCPercent(t *testing.T) {
 	}
 	runtime.GC()
 	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}}
+	for _, name := range []string{gcCyclesMetric, gcObjectsMetric, gcTotalMetric, gcReleasedMetric} {
+		heap = append(heap, metrics.Sample{Name: name})
+	}
 	metrics.Read(heap)
 	for _, m := range heap {
 		if m.Value.Kind() != metrics.KindUint64 || m.Value.Uint64() == 0 {
@@ -48,4 +56,47 @@ func TestRoomIsGivenBackAtRest(t *testing.T) {
 			t.Errorf("look %d: %v, want %v", i, got, look.want)
 		}
 	}
+}
+
+var sink []byte
+
+// While the state is read nothing is collected; then it has room beside it, and with the
+// first collection the usual rule holds.
+func TestNothingIsCollectedDuringAStart(t *testing.T) {
+	if !ownsCollector() {
+		t.Skip("GOGC or GOMEMLIMIT is set")
+	}
+	t.Cleanup(func() {
+		debug.SetGCPercent(100)
+		debug.SetMemoryLimit(math.MaxInt64)
+	})
+	cycles := func() uint64 {
+		m := []metrics.Sample{{Name: gcCyclesMetric}}
+		metrics.Read(m)
+		return m[0].Value.Uint64()
+	}
+	end := startCollector(32 << 20)
+	before := cycles()
+	for range 64 {
+		sink = make([]byte, 1<<20)
+	}
+	if n := cycles() - before; n > 0 {
+		t.Errorf("%d collections while the state was read", n)
+	}
+	end()
+	if limit := debug.SetMemoryLimit(-1); limit < gcRoom || limit > 16*gcRoom {
+		t.Errorf("the limit is %d bytes", limit)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { // ends with ctx; awaited below
+		defer close(done)
+		tuneCollector(ctx)
+	}()
+	testenv.Eventually(t, "the usual rule holds again", func() bool {
+		runtime.GC()
+		return debug.SetMemoryLimit(-1) == math.MaxInt64 && debug.SetGCPercent(gcMost) > 0
+	})
+	cancel()
+	<-done
 }
