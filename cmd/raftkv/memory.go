@@ -28,7 +28,9 @@ const (
 	gcTotalMetric    = "/memory/classes/total:bytes"        // mapped by Go
 	gcReleasedMetric = "/memory/classes/heap/released:bytes"
 
-	gcQuiet = 1 << 20 // bytes allocated between two looks; less is a node that does next to nothing
+	gcQuiet = 1 << 20   // bytes allocated between two looks; less is a node that does next to nothing
+	gcLarge = 256 << 20 // bytes alive from which on the room is worth to be given back at once
+	gcRest  = 60        // looks at rest until less is given back
 )
 
 // gcPercent is GOGC for so many live bytes.
@@ -37,17 +39,25 @@ func gcPercent(live uint64) int {
 }
 
 // garbage tells when a node that has come to rest should give its room back: Go
-// collects only when that is full, which may be hours later, and keeps it then.
+// collects only when that is full, which may be hours later, and keeps it then. The room of a
+// small state is kept for a while: whoever comes in bursts would pay for
+// each page that is touched for the first time again, a tenth of the CPU of his writes.
 type garbage struct {
 	seen  uint64 // bytes allocated, as of the last look
 	given uint64 // the same, of when room was given back last
+	rest  int    // looks at rest in a row
 }
 
 // worth is asked at each look. It is true once after each busy time.
-func (g *garbage) worth(allocated uint64) bool {
+func (g *garbage) worth(allocated, live uint64) bool {
 	quiet := allocated-g.seen < gcQuiet
 	g.seen = allocated
-	if !quiet || allocated-g.given < gcRoom {
+	if !quiet {
+		g.rest = 0
+		return false
+	}
+	g.rest++
+	if allocated-g.given < gcRoom || live < gcLarge && g.rest < gcRest {
 		return false
 	}
 	g.given = allocated
@@ -99,7 +109,7 @@ func tuneCollector(ctx context.Context) {
 				now = p
 			}
 		}
-		if n%gcRestLooks == 0 && rest.worth(heap[1].Value.Uint64()) {
+		if n%gcRestLooks == 0 && rest.worth(heap[1].Value.Uint64(), heap[0].Value.Uint64()) {
 			debug.FreeOSMemory()
 		}
 		select {

@@ -52,8 +52,14 @@ func TestRoomIsGivenBackAtRest(t *testing.T) {
 		{gcRoom, false},   // busy
 		{gcQuiet - 1, true},
 	} {
-		if got := g.worth(g.seen + look.allocated); got != look.want {
+		if got := g.worth(g.seen+look.allocated, gcLarge); got != look.want {
 			t.Errorf("look %d: %v, want %v", i, got, look.want)
+		}
+	}
+	g.worth(g.seen+gcRoom, gcLarge-1)
+	for rest := 1; rest <= 2*gcRest; rest++ {
+		if got := g.worth(g.seen, gcLarge-1); got != (rest == gcRest) {
+			t.Errorf("a small state, %d looks at rest: %v", rest, got)
 		}
 	}
 }
