@@ -60,6 +60,9 @@ var simMutants = []mutant{
 	{"commands wait for ever for clients to come again", "a leader keeps commands back no longer than a batch takes", "node/gather.go", []edit{
 		{"		(r.tick <= r.heldAt+1 || r.now-r.heldSince < min(2*r.returns.usual, gatherMost)) &&\n", ""},
 	}, []string{replicas}},
+	{"clients that come again are never awaited", "a leader waits for clients that come again at once", "node/gather.go", []edit{
+		{"return s.watching && s.good >= gatherTrust && s.last == last", "return false"},
+	}, []string{"node TestClientsThatComeAgainAreAwaited", replicas}},
 	{"a session that is used stays old", "the session that was used longest ago goes", "statemachine/sessions.go", []edit{
 		{"	s.lasting.add(e.head())\n	s.unlink(e)\n	s.link(e)\n", "	s.lasting.add(e.head())\n"},
 	}, []string{replicas}},
