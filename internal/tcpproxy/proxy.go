@@ -4,9 +4,12 @@ package tcpproxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,7 +38,10 @@ const (
 	fromTarget
 )
 
-type relay struct{ dialler, target *net.TCPConn }
+type relay struct {
+	dialler, target *net.TCPConn
+	ended           atomic.Int32 // directions whose sender has closed
+}
 
 // line is what all connections share in one direction.
 type line struct {
@@ -103,7 +109,7 @@ func (p *Proxy) serve(ln net.Listener) {
 				c.Close()
 				continue
 			}
-			r := &relay{c.(*net.TCPConn), t.(*net.TCPConn)}
+			r := &relay{dialler: c.(*net.TCPConn), target: t.(*net.TCPConn)}
 			p.mu.Lock()
 			if p.closed || p.ln != ln {
 				p.mu.Unlock()
@@ -121,16 +127,17 @@ func (p *Proxy) serve(ln net.Listener) {
 }
 
 // pump reads one direction of a connection. What it read is written by another
-// goroutine, as long after as the line says.
+// goroutine, as long after as the line says. Where the sender closes, so does that one when all is
+// written, and without a reset: that would take away what the receiver has not read yet.
 func (p *Proxy) pump(r *relay, from, to *net.TCPConn, direction int) {
 	defer p.all.Done()
 	way := make(chan piece, inFlight)
 	defer close(way)
+	whole := false // the sender has closed; set before way is closed
 	p.all.Add(1)
-	// Owns the writing half. Ends, and ends the connection, when way is closed.
+	// Owns the writing half. Ends when way is closed, and ends the connection unless the other direction goes on.
 	go func() {
 		defer p.all.Done()
-		defer p.end(r)
 		for next := range way {
 			if !p.arrive(r, next.due) {
 				continue
@@ -138,6 +145,16 @@ func (p *Proxy) pump(r *relay, from, to *net.TCPConn, direction int) {
 			if _, err := to.Write(next.bytes); err != nil {
 				p.end(r)
 			}
+		}
+		if !whole {
+			p.end(r)
+			return
+		}
+		_ = to.CloseWrite() // it may be closed already
+		if r.ended.Add(1) == 2 {
+			p.forget(r)
+			r.dialler.Close()
+			r.target.Close()
 		}
 	}()
 	buf := make([]byte, 32<<10)
@@ -151,6 +168,7 @@ func (p *Proxy) pump(r *relay, from, to *net.TCPConn, direction int) {
 			way <- piece{bytes.Clone(buf[:n]), p.enter(direction, n)}
 		}
 		if err != nil {
+			whole = errors.Is(err, io.EOF)
 			return
 		}
 	}
@@ -159,6 +177,10 @@ func (p *Proxy) pump(r *relay, from, to *net.TCPConn, direction int) {
 // end closes a connection.
 func (p *Proxy) end(r *relay) {
 	r.close()
+	p.forget(r)
+}
+
+func (p *Proxy) forget(r *relay) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.relays, r)

@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/raftkv/raftkv/internal/testenv"
 )
 
 // echo answers every connection with what it gets.
@@ -90,5 +92,43 @@ func TestSlow(t *testing.T) {
 	// Both share the line: 200 KiB a direction, at 1 MiB/s, but for what is before its end.
 	if took := time.Since(from); took < 150*time.Millisecond {
 		t.Errorf("200 KiB at 1 MiB/s took %v", took)
+	}
+}
+
+// Whoever sends a file and closes has sent all of it, however slowly it is read.
+func TestEndTakesNothingAway(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	file := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	// Sends the file to everybody; ends with the listener.
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write(file)
+			c.Close()
+		}
+	}()
+	p, err := New("127.0.0.1:0", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for i := 1; i <= 10; i++ {
+		c, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		testenv.Eventually(t, "all of it to be in the proxy, and in its sockets", func() bool { return p.Moved() == i*len(file) })
+		got, err := io.ReadAll(c)
+		c.Close()
+		if err != nil || !bytes.Equal(got, file) {
+			t.Errorf("%d of %d bytes came through, %v", len(got), len(file), err)
+		}
 	}
 }
