@@ -19,7 +19,7 @@ import (
 // SE-02: with a password and TLS nobody gets in without both; users that are made at
 // one node hold at all of them, and over the death of the leader. No log line has a password.
 func TestUsersOfACluster(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	dir, ca := t.TempDir(), testcert.New(t, "ca")
 	c := prepare(t, selftest.Options{})
 	files := ca.Issue(t, dir, "node", 2, c.Host)

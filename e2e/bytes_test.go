@@ -96,12 +96,7 @@ func TestBytesStayAsTheyAre(t *testing.T) {
 	parallel(t)
 	c := start(t, selftest.Options{YAML: "snapshot: {keep_entries: 1}\n"})
 	lead, other := leader(t, c), follower(t, c)
-	away := c.Nodes[0]
-	for _, n := range c.Nodes {
-		if n != lead && n != other {
-			away = n
-		}
-	}
+	away := third(c, lead, other)
 	away.Kill()
 	want := awkward()
 	conn, err := selftest.Dial(deadline(t), other.Client)
@@ -129,9 +124,7 @@ func TestBytesStayAsTheyAre(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		ready(t, c)
 	}
 	again()
 	holds(t, "from the log", lead, want)
@@ -145,16 +138,9 @@ func TestBytesStayAsTheyAre(t *testing.T) {
 	}
 	again()
 	holds(t, "from a snapshot", other, want)
-	if err := away.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, away)
 	caughtUp(t, away, leader(t, c))
-	if n := metric(t, away, "raftkv_fetches_total"); n < 1 {
-		t.Errorf("%v snapshots fetched, want at least 1", n)
-	}
+	fetched(t, away)
 	holds(t, "fetched", away, want)
 	sameState(t, c)
 }

@@ -26,7 +26,7 @@ func inTime(t *testing.T, want int, args ...string) {
 
 // The exit codes of the commands, through the real binary against real nodes.
 func TestCommandExitCodes(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: "limits: {request_timeout: 1s}\n"})
 	at := "--endpoints=" + strings.Join(c.Endpoints(), ",")
 	binaryValue := filepath.Join(t.TempDir(), "value")

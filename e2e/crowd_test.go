@@ -137,12 +137,7 @@ func TestEveryoneReconnectsAtOnce(t *testing.T) {
 	for _, nc := range served {
 		nc.Close()
 	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, n)
 	steady(t, c, "a thousand clients come back", func() {
 		again, refusals := crowd(t, n.Client, 1000)
 		if len(served) != 1000 || len(again) != 1000 || len(refusals) > 0 {

@@ -46,12 +46,7 @@ func TestFailedDiskWriteEndsTheNode(t *testing.T) {
 					}
 					t.Logf("%s ended %v after the fault was armed; it hit the %s", n.Name, time.Since(began).Round(time.Millisecond), hit(t, log))
 					progress(t, w)
-					if err := n.Start(); err != nil {
-						t.Fatal(err)
-					}
-					if err := c.Ready(deadline(t)); err != nil {
-						t.Fatal(err)
-					}
+					startOne(t, c, n)
 				}
 			})
 		})

@@ -107,12 +107,7 @@ func TestCacheIsNotBelievedAfterAnError(t *testing.T) {
 	if err := os.Mkdir(d.data(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	torment(t, c, func(w *selftest.Workload) {
 		progress(t, w)
 		n.Pause() // else the page could be written between the hole and the loss of room

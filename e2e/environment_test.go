@@ -32,12 +32,7 @@ func TestOddEnvironment(t *testing.T) {
 	do(t, n, "save")
 	do(t, n, "INCRBY", "i", "3")
 	n.Kill()
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, n)
 	if got := do(t, n, "GET", "i"); got != "5" {
 		t.Errorf("i is %q, want 5", got)
 	}
@@ -80,7 +75,7 @@ func listing(t *testing.T, dir string) string {
 // BI-10: paths that are something else than what is asked for. Each is refused by its name, and
 // nothing is made or changed; only a symbolic link to a directory is as good as one.
 func TestWrongPaths(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	for _, tc := range []struct {
 		name  string
 		code  int
@@ -137,12 +132,7 @@ func TestWrongPaths(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"1", "2"} {
-			if err := n.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startOne(t, c, n)
 			if got := do(t, n, "INCR", "starts"); got != want {
 				t.Errorf("start %s counted %s", want, got)
 			}

@@ -15,7 +15,7 @@ import (
 // BI-09, PC-19: a wrong configuration ends with 78, and says everything that is
 // wrong at once, each with file and line.
 func TestWrongConfiguration(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := prepare(t, selftest.Options{Voters: 1, YAML: "raft: {tick: 10, election_ticks: 1}\nno_such_section: 1\nlog: {level: loud}\n"})
 	n := c.Nodes[0]
 	ends(t, n, 78, "no_such_section")
@@ -36,7 +36,7 @@ func TestWrongConfiguration(t *testing.T) {
 
 // An address that is not one of this machine is a wrong configuration too.
 func TestAddressOfAnotherMachine(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := prepare(t, selftest.Options{Voters: 1, YAML: "redis: {listen: \"192.0.2.1:5001\"}\n"})
 	ends(t, c.Nodes[0], 78, "192.0.2.1:5001")
 }
@@ -52,7 +52,7 @@ func TestOpenToOthersIsRefused(t *testing.T) {
 		{"identity", "identity", 0o644, "chmod 600"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			parallel(t)
+			bothTiers(t)
 			c := start(t, selftest.Options{Voters: 1})
 			n := c.Nodes[0]
 			n.Kill()
@@ -69,12 +69,7 @@ func TestOpenToOthersIsRefused(t *testing.T) {
 			if err := os.Chmod(path, before.Mode()); err != nil {
 				t.Fatal(err)
 			}
-			if err := n.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startOne(t, c, n)
 		})
 	}
 }
@@ -106,12 +101,7 @@ func TestFilesOfAnotherUser(t *testing.T) {
 			c := prepare(t, o)
 			n := c.Nodes[0]
 			own(t, dir, 65534)
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startAll(t, c)
 			n.Kill()
 			path := filepath.Join(n.Data, tc.path)
 			if tc.path == ".." {
@@ -163,7 +153,7 @@ func own(t *testing.T, path string, user int) {
 
 // DE-14, PC-10: an identity file with a flipped byte is damaged data: 65.
 func TestDamagedIdentity(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1})
 	n := c.Nodes[0]
 	n.Kill()
@@ -181,7 +171,7 @@ func TestDamagedIdentity(t *testing.T) {
 
 // DE-14: with both meta pages of the log store gone nothing can be believed.
 func TestBothMetaPagesDamaged(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1})
 	n := c.Nodes[0]
 	n.Kill()
@@ -206,7 +196,7 @@ func TestBothMetaPagesDamaged(t *testing.T) {
 
 // Nodes that would found different clusters end with 69 and say what differs.
 func TestOtherListOfVoters(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := prepare(t, selftest.Options{})
 	odd := c.Nodes[2]
 	b, err := os.ReadFile(odd.Config)
@@ -255,7 +245,7 @@ func command(t *testing.T, args ...string) (out string, code int) {
 
 // BI-10: a wrong command line ends with 2 and says how it goes; nothing is made.
 func TestWrongUsage(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	dir := t.TempDir()
 	for _, args := range [][]string{
 		{"serve"}, {"serve", "--config"}, {"serve", "--config", "x", "surplus"}, {"serve", "--no-such-flag"}, {"nosuch"}, {"config"}, {"config", "check"},
@@ -277,7 +267,7 @@ func TestWrongUsage(t *testing.T) {
 // BI-05, MB-11: the data directory of another cluster's node of the same name. The
 // nodes it reaches refuse it; it says so and ends with 69, and has changed nothing there.
 func TestDataDirectoryOfAnotherCluster(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	a, b := start(t, selftest.Options{}), start(t, selftest.Options{})
 	fill(t, leader(t, a), "a", 10)
 	n := a.Nodes[0]

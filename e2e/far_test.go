@@ -55,9 +55,7 @@ func TestSnapshotThroughAThinPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	away.Kill()
-	for i := range 300 {
-		do(t, leader(t, c), "SET", fmt.Sprintf("big%d", i), strings.Repeat("v", 8<<10))
-	}
+	fillWith(t, leader(t, c), "big", 300, 8<<10)
 	compacted(t, leader(t, c), s.LastIndex)
 	torment(t, c, func(w *selftest.Workload) {
 		l.SlowAll(0, rate)
@@ -71,9 +69,7 @@ func TestSnapshotThroughAThinPipe(t *testing.T) {
 			progress(t, w)
 			caughtUp(t, away, lead)
 		})
-		if n := metric(t, away, "raftkv_fetches_total"); n < 1 {
-			t.Errorf("%v snapshots fetched, want at least 1", n)
-		}
+		fetched(t, away)
 		l.SlowAll(0, 0)
 	})
 }
@@ -128,9 +124,7 @@ func TestFiveNodesCutInParts(t *testing.T) {
 		healed := func() {
 			t.Helper()
 			l.Heal()
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			ready(t, c)
 		}
 		n := order()
 		steady(t, c, "two nodes at the ends of a chain", func() {

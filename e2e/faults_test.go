@@ -22,7 +22,7 @@ import (
 // again it sets its own state aside, fetches that of another, and is right,
 // although it would do the same wrong once more.
 func TestDivergedReplicaStops(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Bin: withFaults(t), YAML: "service: {verify_interval: 500ms}\n"})
 	wrong, other := c.Nodes[1], c.Nodes[2]
 	do(t, other, "SET", "a", "1")
@@ -72,7 +72,7 @@ func TestDivergedReplicaStops(t *testing.T) {
 // with a dump of the goroutines; the others go on, and a restart heals it. A supervisor gets
 // no more signs of life than there were looks until then.
 func TestStuckLoopEndsTheNode(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	const patience = 5 // looks, a second apart
 	sockets := filepath.Join(t.TempDir(), "notify")
 	var signs []*atomic.Int64
@@ -114,12 +114,7 @@ func TestStuckLoopEndsTheNode(t *testing.T) {
 		}
 	}
 	do(t, f, "SET", "y", "1")
-	if err := l.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, l)
 	sameState(t, c)
 }
 
@@ -164,12 +159,7 @@ func TestPoisonedEntryStopsEveryNodeThere(t *testing.T) {
 	}
 	c.Close()
 	c.Bin = binary
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	for key, want := range map[string]string{"before": "1", "x": "fault-poison"} {
 		if got := do(t, c.Nodes[1], "GET", key); got != want {
 			t.Errorf("%s is %q", key, got)

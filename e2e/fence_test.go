@@ -69,12 +69,7 @@ func TestTornMetaPageFencesUntilCaughtUp(t *testing.T) {
 		t.Errorf("the log does not say what happened:\n%s", f.Tail(10))
 	}
 
-	if err := l.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, l)
 	until(t, "the fence to go", func() (bool, error) {
 		s, err := f.Status(t.Context())
 		return err == nil && s.Fence == "", err

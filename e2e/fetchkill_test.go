@@ -12,7 +12,7 @@ import (
 // PC-08: a node is killed again and again while it fetches a snapshot. Each time it
 // starts from what it had and goes on with the fetch; in the end it has everything.
 func TestKilledWhileItFetches(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: "snapshot: {log_entries: 20, log_bytes: 64MiB, keep_entries: 1}\n"})
 	away := follower(t, c)
 	s, err := away.Status(t.Context())
@@ -83,12 +83,7 @@ func TestKilledWhileItFetches(t *testing.T) {
 	if kills == 0 {
 		t.Error("it was never killed while it fetched")
 	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	caughtUp(t, away, leader(t, c))
 	sameState(t, c)
 	if got := do(t, away, "GET", "N"); got != "N"+big {

@@ -90,13 +90,8 @@ func TestOneDiskFull(t *testing.T) {
 		{"follower, below the floor", follower, reserveBytes / 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, disks := onDisks(t, 64, selftest.Options{YAML: thresholds})
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			parallel(t)
+			c, disks := startOnDisks(t, 64, selftest.Options{YAML: thresholds})
 			before := pids(c)
 			torment(t, c, func(w *selftest.Workload) {
 				n := tc.victim(t, c)
@@ -120,9 +115,7 @@ func TestOneDiskFull(t *testing.T) {
 				d.release(t)
 				seesSpace(t, n, false)
 				takesWrites(t, c.Nodes...)
-				if err := c.Ready(deadline(t)); err != nil {
-					t.Fatal(err)
-				}
+				ready(t, c)
 				caughtUp(t, n, leader(t, c))
 			})
 			samePids(t, c, before)
@@ -149,13 +142,8 @@ func TestNoSpaceLeft(t *testing.T) {
 		{"all, below the floor", 3, 3, reserveBytes / 2, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, disks := onDisks(t, 64, selftest.Options{Voters: tc.voters, YAML: thresholds})
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			parallel(t)
+			c, disks := startOnDisks(t, 64, selftest.Options{Voters: tc.voters, YAML: thresholds})
 			fill(t, leader(t, c), "k", 50)
 			before := pids(c)
 			for i, n := range c.Nodes[:tc.full] {

@@ -12,13 +12,8 @@ import (
 // work. Another node leads soon, nobody reads an old value, and after the thaw
 // the node is a good follower again.
 func TestLeadersDiskHangs(t *testing.T) {
-	c, disks := onDisks(t, 64, selftest.Options{YAML: lowSpace})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	parallel(t)
+	c, disks := startOnDisks(t, 64, selftest.Options{YAML: lowSpace})
 	before := pids(c)
 	torment(t, c, func(w *selftest.Workload) {
 		for range 3 {
@@ -39,15 +34,10 @@ func TestLeadersDiskHangs(t *testing.T) {
 }
 
 // DE-10: a disk that hangs for longer than disk.hang_timeout, while another node
-// leads, ends the process with 74. The kernel lets it go once the disk answers.
+// leads, ends the process with 74. The kernel lets it go once the disk answers. It runs
+// alone: beside others a disk could hang for that long that shall not.
 func TestDiskHangsForLong(t *testing.T) {
-	c, disks := onDisks(t, 64, selftest.Options{YAML: "disk: {low_space_bytes: 2MiB, reserve_bytes: 1MiB, hang_timeout: 3s}\n"})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	c, disks := startOnDisks(t, 64, selftest.Options{YAML: "disk: {low_space_bytes: 2MiB, reserve_bytes: 1MiB, hang_timeout: 3s}\n"})
 	torment(t, c, func(w *selftest.Workload) {
 		old := leader(t, c)
 		d := diskOf(c, disks, old)
@@ -66,13 +56,8 @@ func TestDiskHangsForLong(t *testing.T) {
 
 // DE-11: the disk of a follower hangs. Clients notice nothing.
 func TestFollowersDiskHangs(t *testing.T) {
-	c, disks := onDisks(t, 64, selftest.Options{YAML: calm + lowSpace})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	parallel(t)
+	c, disks := startOnDisks(t, 64, selftest.Options{YAML: calm + lowSpace})
 	before := pids(c)
 	torment(t, c, func(w *selftest.Workload) {
 		lead, hung := leader(t, c), follower(t, c)

@@ -50,12 +50,7 @@ func TestNoInodesLeft(t *testing.T) {
 		disks = append(disks, d)
 	}
 	c := onTheseDisks(t, selftest.Options{YAML: small + thresholds}, disks)
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	before := pids(c)
 	torment(t, c, func(w *selftest.Workload) {
 		n := leader(t, c)

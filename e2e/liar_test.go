@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -26,31 +25,15 @@ func TestOneLyingDiskInACluster(t *testing.T) {
 		}
 		return strace(argv, "fdatasync,fsync,msync,sync_file_range:retval=0")
 	}})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	fenced, refused := 0, 0
 	torment(t, c, func(w *selftest.Workload) {
 		for i, n := range c.Nodes[:2] {
 			n.Kill()
 			liar.Store(int32(i + 1))
-			if err := n.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startOne(t, c, n)
 			if i == 0 { // once it leads, once it follows, so that it promises both ways
-				until(t, n.Name+" to lead", func() (bool, error) {
-					if l := leader(t, c); l != n {
-						_, text := write(t, l, "RAFT", "TRANSFER", n.Name)
-						return false, fmt.Errorf("%s", text)
-					}
-					return true, nil
-				})
+				leads(t, c, n)
 			}
 			for range 4 {
 				progress(t, w)
@@ -85,40 +68,12 @@ func TestOneLyingDiskInACluster(t *testing.T) {
 	t.Logf("fenced %d times, refused %d times", fenced, refused)
 }
 
-// replaceWiped empties the directory of a node that must not come back as it is, and
-// lets it join anew, as docs/operations.md says.
-func replaceWiped(t *testing.T, c *selftest.Cluster, n *selftest.Node) {
-	t.Helper()
-	if err := os.RemoveAll(n.Data); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the empty node to wait", func() (bool, error) {
-		_, body, err := n.Get(t.Context(), "/readyz")
-		return strings.Contains(string(body), "raftkv member add"), err
-	})
-	changeMember(t, c, "REMOVE", n)
-	changeMember(t, c, "ADD", n)
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
-	changeMember(t, c, "PROMOTE", n)
-}
-
 // PL-01 for votes: the power of both others goes the moment that a node leads. One of
 // them at least voted for it, and what it promised is on its disk.
 func TestPowerCutKeepsVotes(t *testing.T) {
 	testenv.FullOnly(t)
 	parallel(t)
-	c, disks := onDisks(t, 64, selftest.Options{YAML: lowSpace})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	c, disks := startOnDisks(t, 64, selftest.Options{YAML: lowSpace})
 	record := regexp.MustCompile(`(?m)^log: term (\d+) vote (\S+) `)
 	for range 4 {
 		old := leader(t, c)
@@ -152,11 +107,6 @@ func TestPowerCutKeepsVotes(t *testing.T) {
 				t.Errorf("%s voted for %s in term %d, its disk says term %s, vote %s", n.Name, now.ID, now.Term, m[1], m[2])
 			}
 		}
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		startAll(t, c)
 	}
 }

@@ -3,17 +3,22 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -35,6 +40,14 @@ func TestMain(m *testing.M) {
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build raftkv:", err)
+		os.Exit(1)
+	}
+	if err := claimNetwork(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if err := flag.Set("test.parallel", strconv.Itoa(together)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
@@ -63,23 +76,51 @@ func withFaults(t *testing.T) string {
 	return bin
 }
 
-// hosts counts the loopback addresses that were given out.
-var hosts atomic.Uint32
+// network is the number n of the addresses 127.n.0.0/16 that no other process of these tests uses,
+// hosts counts those that were given out of it.
+var (
+	network int
+	hosts   atomic.Uint32
+)
+
+// claimNetwork takes a network for as long as this process lives: who listens at its last address
+// has it, whatever becomes of the process. Other tests and tools of ours use addresses above 64.
+func claimNetwork() error {
+	var errs []error
+	for n := 16; n < 64; n++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:4999", n))
+		if err == nil {
+			network, claim = n, l
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("claim a network for clusters, end other runs of these tests first: %w", errors.Join(errs...))
+}
+
+// claim keeps the network.
+var claim net.Listener
 
 // host is a loopback address of its own for each cluster, so that ports never collide.
 func host() string {
-	return fmt.Sprintf("127.%d.%d.1", 16+os.Getpid()%200, 1+hosts.Add(1)%250)
+	return fmt.Sprintf("127.%d.%d.1", network, 1+hosts.Add(1)%250)
 }
 
-// together bounds how many tests run at once: more would only disturb each other's timing.
-var together = make(chan struct{}, 2)
+// together is how many tests run at once, whatever the number of processors: most of them
+// wait most of the time, for elections, disks and pauses.
+const together = 4
 
-// parallel lets a test run beside one other.
+// parallel lets a test run beside others.
 func parallel(t *testing.T) {
 	t.Helper()
 	t.Parallel()
-	together <- struct{}{}
-	t.Cleanup(func() { <-together })
+}
+
+// bothTiers is parallel for a test that does the same in both tiers (testenv.SameInBoth).
+func bothTiers(t *testing.T) {
+	t.Helper()
+	testenv.SameInBoth(t)
+	parallel(t)
 }
 
 // deadline bounds every wait. It is generous: it only says that something will never come.
@@ -97,18 +138,52 @@ const calm = "raft: {election_ticks: 250}\n"
 func start(t *testing.T, o selftest.Options) *selftest.Cluster {
 	t.Helper()
 	c := prepare(t, o)
+	startAll(t, c)
+	return c
+}
+
+// startAll starts every node that does not run and waits until all of them serve.
+func startAll(t *testing.T, c *selftest.Cluster) {
+	t.Helper()
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ready(t, c)
+}
+
+// startOne starts a node and waits until it serves, and every other one that runs.
+func startOne(t *testing.T, c *selftest.Cluster, n *selftest.Node) {
+	t.Helper()
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, c)
+}
+
+// ready waits until every node that runs serves.
+func ready(t *testing.T, c *selftest.Cluster) {
+	t.Helper()
 	if err := c.Ready(deadline(t)); err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
+
+// sources looks at the directories of the program under test, so that Go's cache knows
+// that these tests depend on them: it sees what a test opens, not what a command does that it runs.
+var sources = sync.OnceFunc(func() {
+	_ = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && slices.Contains([]string{".git", "docs", "bench", "test", "deploy", "testdata"}, d.Name()) {
+			return fs.SkipDir
+		}
+		return err
+	})
+})
 
 // prepare makes a cluster and starts nothing.
 func prepare(t *testing.T, o selftest.Options) *selftest.Cluster {
 	t.Helper()
+	testenv.Anew()
+	sources()
 	o.Host = host()
 	if o.Bin == "" {
 		o.Bin = binary

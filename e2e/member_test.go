@@ -11,7 +11,7 @@ import (
 // DE-17, MB-08, MB-12: a voter that lost its disk never comes back under its
 // old identity. It waits, is added as a new learner, and is promoted.
 func TestWipedNodeIsReplaced(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: small})
 	fill(t, leader(t, c), "k", 300)
 	gone := follower(t, c)
@@ -20,23 +20,7 @@ func TestWipedNodeIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Kill()
-	if err := os.RemoveAll(gone.Data); err != nil {
-		t.Fatal(err)
-	}
-	if err := gone.Start(); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the empty node to say what to do", func() (bool, error) {
-		_, body, err := gone.Get(t.Context(), "/readyz")
-		return strings.Contains(string(body), "raftkv member add"), err
-	})
-	changeMember(t, c, "REMOVE", gone)
-	changeMember(t, c, "ADD", gone)
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
-	caughtUp(t, gone, leader(t, c))
-	changeMember(t, c, "PROMOTE", gone)
+	replaceWiped(t, c, gone)
 	after, err := gone.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -53,9 +37,30 @@ func TestWipedNodeIsReplaced(t *testing.T) {
 	do(t, now, "SET", "after", "1")
 }
 
+// replaceWiped empties the directory of a node that must not come back as it is, and
+// lets it join anew, as docs/operations.md says.
+func replaceWiped(t *testing.T, c *selftest.Cluster, n *selftest.Node) {
+	t.Helper()
+	if err := os.RemoveAll(n.Data); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the empty node to say what to do", func() (bool, error) {
+		_, body, err := n.Get(t.Context(), "/readyz")
+		return strings.Contains(string(body), "raftkv member add"), err
+	})
+	changeMember(t, c, "REMOVE", n)
+	changeMember(t, c, "ADD", n)
+	ready(t, c)
+	caughtUp(t, n, leader(t, c))
+	changeMember(t, c, "PROMOTE", n)
+}
+
 // A fourth node joins, takes over leadership, and the first leader leaves: it ends with 69.
 func TestNodeJoinsAndOldLeaderLeaves(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{})
 	fill(t, leader(t, c), "k", 100)
 	n4, err := c.Add()
@@ -70,9 +75,7 @@ func TestNodeJoinsAndOldLeaderLeaves(t *testing.T) {
 		return err == nil, err
 	})
 	changeMember(t, c, "ADD", n4)
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	ready(t, c)
 	caughtUp(t, n4, leader(t, c))
 	changeMember(t, c, "PROMOTE", n4)
 	old := leader(t, c)
@@ -86,12 +89,7 @@ func TestNodeJoinsAndOldLeaderLeaves(t *testing.T) {
 	}
 	now := leader(t, c)
 	// A follower that is removed may never see the entry that does it: the others tell it.
-	var out *selftest.Node
-	for _, n := range c.Nodes[:3] {
-		if n != old && n != now {
-			out = n
-		}
-	}
+	out := third(c, old, now)
 	changeMember(t, c, "REMOVE", out)
 	if code, err := out.Wait(deadline(t)); err != nil || code != 69 {
 		t.Errorf("the removed follower ended with %d, %v; want 69", code, err)
@@ -123,7 +121,7 @@ func missing(t *testing.T, c *selftest.Cluster, gone *selftest.Node) (lead *self
 
 // An unsafe change is refused with a reason, and dry run changes nothing.
 func TestUnsafeChangesAreRefused(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{})
 	l, other := leader(t, c), follower(t, c)
 	if got := do(t, l, "RAFT", "MEMBER", "REMOVE", other.Name, "DRYRUN"); !strings.Contains(got, "would remove") {

@@ -194,6 +194,14 @@ func onDisks(t *testing.T, megabytes int64, o selftest.Options) (*selftest.Clust
 	return onTheseDisks(t, o, disks), disks
 }
 
+// startOnDisks makes a cluster whose nodes have a disk each, and waits until all of it serves.
+func startOnDisks(t *testing.T, megabytes int64, o selftest.Options) (*selftest.Cluster, []*disk) {
+	t.Helper()
+	c, disks := onDisks(t, megabytes, o)
+	startAll(t, c)
+	return c, disks
+}
+
 // onTheseDisks prepares a cluster whose nodes have these disks.
 func onTheseDisks(t *testing.T, o selftest.Options, disks []*disk) *selftest.Cluster {
 	t.Helper()

@@ -19,12 +19,7 @@ func linked(t *testing.T, o selftest.Options) (*selftest.Cluster, *selftest.Link
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	return c, l
 }
 
@@ -82,9 +77,7 @@ func TestLeaderCutOff(t *testing.T) {
 				newLeader(t, c, old)
 				progress(t, w)
 				l.Heal()
-				if err := c.Ready(deadline(t)); err != nil {
-					t.Fatal(err)
-				}
+				ready(t, c)
 				progress(t, w)
 			}
 		}
@@ -95,7 +88,7 @@ func TestLeaderCutOff(t *testing.T) {
 // NP-05: one follower is cut from the leader alone (Cloudflare, 2020-11-02). The
 // leader stays, and the terms don't grow.
 func TestFollowerCutFromLeaderOnly(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c, l := linked(t, selftest.Options{})
 	torment(t, c, func(w *selftest.Workload) {
 		lead, cut := leader(t, c), follower(t, c)
@@ -119,9 +112,7 @@ func TestFollowerCutFromLeaderOnly(t *testing.T) {
 		})
 		progress(t, w)
 		l.Heal()
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		ready(t, c)
 		after, err := cut.Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -160,9 +151,7 @@ func TestFlappingLinks(t *testing.T) {
 				l.Heal()
 			}
 		}
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		ready(t, c)
 		after, err := leader(t, c).Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -187,7 +176,7 @@ func TestFlappingLinks(t *testing.T) {
 // The harness can go red: clients that read one node's own state, while that node
 // is cut off, see old values.
 func TestHarnessFindsStaleReads(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c, l := linked(t, selftest.Options{})
 	// Whether a client meets the node that is cut off, and looks at a key that has
 	// changed, is up to chance: it gets more than one.
@@ -203,9 +192,7 @@ func TestHarnessFindsStaleReads(t *testing.T) {
 			progress(t, w)
 		}
 		l.Heal()
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		ready(t, c)
 		res, err := w.Stop("")
 		t.Logf("%v", res)
 		if contains(err, "not linearizable") {

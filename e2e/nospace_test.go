@@ -48,13 +48,8 @@ func TestDiskFillsToTheLastByte(t *testing.T) {
 		victim func(*testing.T, *selftest.Cluster) *selftest.Node
 	}{{"leader", leader}, {"follower", follower}} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, disks := onDisks(t, 48, selftest.Options{YAML: small + "disk: {low_space_bytes: 1MiB, reserve_bytes: 256KiB}\n"})
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			parallel(t)
+			c, disks := startOnDisks(t, 48, selftest.Options{YAML: small + "disk: {low_space_bytes: 1MiB, reserve_bytes: 256KiB}\n"})
 			deaths := 0
 			torment(t, c, func(w *selftest.Workload) {
 				for range 2 {
@@ -84,13 +79,8 @@ func TestDiskFillsToTheLastByte(t *testing.T) {
 // The same for all disks at once: nothing that was acknowledged is lost, and
 // with the space back the cluster is.
 func TestAllDisksFillToTheLastByte(t *testing.T) {
-	c, disks := onDisks(t, 48, selftest.Options{YAML: small + "disk: {low_space_bytes: 1MiB, reserve_bytes: 256KiB}\n"})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	parallel(t)
+	c, disks := startOnDisks(t, 48, selftest.Options{YAML: small + "disk: {low_space_bytes: 1MiB, reserve_bytes: 256KiB}\n"})
 	deaths := 0
 	torment(t, c, func(w *selftest.Workload) {
 		for _, d := range disks {

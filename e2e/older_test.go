@@ -14,7 +14,7 @@ import (
 // that heard more of it gives it away: it is fenced for ever, says so, and takes
 // no part in elections. The others go on, and it can be replaced.
 func TestOlderCopyIsFenced(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{})
 	l, n := leader(t, c), follower(t, c)
 	fill(t, l, "k", 20)
@@ -23,12 +23,7 @@ func TestOlderCopyIsFenced(t *testing.T) {
 	if err := os.CopyFS(copied, os.DirFS(n.Data)); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, n)
 	if l = leader(t, c); l == n { // others hear more of a follower: it acknowledges
 		do(t, l, "RAFT", "TRANSFER")
 		if l = leader(t, c); l == n {
@@ -99,7 +94,7 @@ func restrict(dir string) error {
 // SN-07: the log of a node that is alone starts behind a snapshot, and that is
 // gone. It does not start with half a state, and says what to do.
 func TestLostSnapshotOfASingleNode(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1, YAML: small})
 	n := c.Nodes[0]
 	fill(t, n, "k", 600)
@@ -126,7 +121,7 @@ func TestLostSnapshotOfASingleNode(t *testing.T) {
 // MB-10: who is a member, and who a learner, is the same on all nodes after it went
 // through snapshots and restarts. MB-07: a wrong address adds nobody.
 func TestMembersSurviveSnapshotsAndRestarts(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: small})
 	n4, err := c.Add()
 	if err != nil {
@@ -147,9 +142,7 @@ func TestMembersSurviveSnapshotsAndRestarts(t *testing.T) {
 	}
 	do(t, l, "SET", "still", "served")
 	changeMember(t, c, "ADD", n4)
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	ready(t, c)
 	fill(t, leader(t, c), "k", 300)
 	sameState(t, c)
 	members := func(n *selftest.Node) string {
@@ -171,12 +164,7 @@ func TestMembersSurviveSnapshotsAndRestarts(t *testing.T) {
 		do(t, n, "RAFT", "SNAPSHOT")
 		n.Kill()
 	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	for _, n := range c.Nodes {
 		if got := members(n); got != want {
 			t.Errorf("%s knows members %s, want %s", n.Name, got, want)

@@ -54,7 +54,7 @@ func TestLostRepliesInSessions(t *testing.T) {
 // The harness can go red: a client that repeats an append without a session
 // leaves tokens that are there twice.
 func TestHarnessFindsNaiveRetries(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1})
 	var on atomic.Bool
 	fronts := biting(t, c, 3, &on)

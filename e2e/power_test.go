@@ -30,13 +30,8 @@ func cut(t *testing.T, c *selftest.Cluster, disks []*disk, nodes ...*selftest.No
 // PL-01, PL-03: the power of one node, then of the whole cluster goes, under
 // load and while snapshots are written. Whatever a client was told is there.
 func TestPowerCut(t *testing.T) {
-	c, disks := onDisks(t, 64, selftest.Options{YAML: small + lowSpace})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	parallel(t)
+	c, disks := startOnDisks(t, 64, selftest.Options{YAML: small + lowSpace})
 	cuts := 0
 	torment(t, c, func(w *selftest.Workload) {
 		for range 8 {
@@ -166,12 +161,7 @@ func (k cutter) run(t *testing.T, d *disk) (acked, lost int, refused string) {
 	a := &k.a
 	for range k.cycles {
 		honest = !lie
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		startAll(t, c)
 		before, err := n.Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -217,6 +207,7 @@ func (k cutter) run(t *testing.T, d *disk) (acked, lost int, refused string) {
 
 // PL-01 for a node that is alone: nobody else could bring back what it forgot.
 func TestPowerCutOfSingleNode(t *testing.T) {
+	parallel(t)
 	const cycles = 15
 	acked, lost, _ := cutCycles(t, cycles, nil)
 	t.Logf("%d power cuts, %d keys acknowledged, %d lost", cycles, acked, lost)
@@ -232,6 +223,7 @@ func TestPowerCutOfSingleNode(t *testing.T) {
 // lose what was acknowledged.
 func TestHarnessFindsLyingDisk(t *testing.T) {
 	needStrace(t)
+	parallel(t)
 	const cycles = 5
 	acked, lost, refused := cutCycles(t, cycles, func(_ int, argv []string) []string {
 		return strace(argv, "fdatasync,fsync,msync,sync_file_range:retval=0")
@@ -245,6 +237,7 @@ func TestHarnessFindsLyingDisk(t *testing.T) {
 // PL-08, PC-10: the power goes in the very first start. Started again, the node
 // begins anew or continues; it never says that its data is damaged.
 func TestPowerCutInTheVeryFirstStart(t *testing.T) {
+	parallel(t)
 	c, disks := onDisks(t, 64, selftest.Options{Voters: 1, YAML: lowSpace + quick})
 	n := c.Nodes[0]
 	const cuts = 25
@@ -264,12 +257,7 @@ func TestPowerCutInTheVeryFirstStart(t *testing.T) {
 		} else {
 			empty++
 		}
-		if err := n.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		startOne(t, c, n)
 		do(t, n, "SET", "k", "v")
 		n.Kill()
 		if err := os.RemoveAll(n.Data); err != nil {

@@ -14,17 +14,13 @@ import (
 // journal and its data in another way than ext4.
 func TestPowerCutOnXFS(t *testing.T) {
 	t.Run("cluster", func(t *testing.T) {
+		parallel(t)
 		var disks []*disk
 		for range 3 {
 			disks = append(disks, newDiskOf(t, "xfs", 320))
 		}
 		c := onTheseDisks(t, selftest.Options{YAML: small + lowSpace}, disks)
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Ready(deadline(t)); err != nil {
-			t.Fatal(err)
-		}
+		startAll(t, c)
 		cuts := 0
 		torment(t, c, func(w *selftest.Workload) {
 			for range 3 {
@@ -41,10 +37,12 @@ func TestPowerCutOnXFS(t *testing.T) {
 		t.Logf("%d power cuts", cuts)
 	})
 	t.Run("alone", func(t *testing.T) {
+		parallel(t)
 		acked, lost, _ := cutter{cycles: 10}.run(t, newDiskOf(t, "xfs", 320))
 		judgeCuts(t, 10, acked, lost)
 	})
 	t.Run("a lying disk is found", func(t *testing.T) {
+		parallel(t)
 		needStrace(t)
 		acked, lost, refused := cutter{cycles: 5, wrap: func(_ int, argv []string) []string {
 			return strace(argv, "fdatasync,fsync,msync,sync_file_range:retval=0")
@@ -100,6 +98,7 @@ func TestPowerCutWhereTheLogGrows(t *testing.T) {
 		{"next segment", "xfs", acker{size: 400_000, keys: 4}, rotated},
 	} {
 		t.Run(tc.name+" on "+tc.kind, func(t *testing.T) {
+			parallel(t)
 			const cycles = 4
 			hits := 0
 			k := cutter{cycles: cycles, a: tc.a, yaml: lowSpace + quick + "snapshot: {log_bytes: 24MiB, keep_entries: 1}\n"}

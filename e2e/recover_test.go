@@ -45,7 +45,7 @@ func wantRaftkv(t *testing.T, code int, args []string, says ...string) {
 // cluster of its own, by hand, has the data, and grows to three again. A member
 // of the old cluster that turns up has no say in it.
 func TestLostMajorityIsRecovered(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: small})
 	fill(t, leader(t, c), "k", 300)
 	sameState(t, c) // so that the survivor lacks nothing

@@ -28,12 +28,7 @@ func TestDirectoryRemovedUnderADaemon(t *testing.T) {
 			parallel(t)
 			c := start(t, selftest.Options{})
 			n := tc.victim(t, c)
-			var other *selftest.Node
-			for _, o := range c.Nodes {
-				if o != n {
-					other = o
-				}
-			}
+			other := others(c, n)[0]
 			a := acker{size: 50}
 			if !a.run(t, other, 100) {
 				t.Fatal("the connection broke")

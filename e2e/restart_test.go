@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,7 +30,7 @@ func killAfter(t *testing.T, d time.Duration, nodes ...*selftest.Node) {
 // PC-09: killed 0 to 200 ms after exec, twenty times in a row, while it reads
 // snapshot and log. Nothing is lost, and the term does not run away.
 func TestKilledAgainAndAgainWhileStarting(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1, YAML: small})
 	n := c.Nodes[0]
 	fill(t, n, "k", 450) // two snapshots, and a log behind them
@@ -37,16 +39,16 @@ func TestKilledAgainAndAgainWhileStarting(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Kill()
+	read := dataBytes(t, n)
 	const kills = 20
 	for i := range kills {
 		killAfter(t, time.Duration(i)*10*time.Millisecond, n)
 	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
+	// What a start reads does not grow, so neither does the time that it takes.
+	if now := dataBytes(t, n); now > read+read/4 {
+		t.Errorf("%d bytes after %d kills, %d before", now, kills, read)
 	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, n)
 	if got := do(t, n, "DBSIZE"); got != "450" {
 		t.Errorf("%s keys, want 450", got)
 	}
@@ -61,6 +63,23 @@ func TestKilledAgainAndAgainWhileStarting(t *testing.T) {
 		t.Errorf("term %d and commit %d, before %d kills %d and %d", after.Term, after.CommitIndex, kills, before.Term, before.CommitIndex)
 	}
 	t.Logf("%d kills", kills)
+}
+
+// dataBytes is how much the files of a node take on the disk.
+func dataBytes(t *testing.T, n *selftest.Node) (sum int64) {
+	t.Helper()
+	err := filepath.WalkDir(n.Data, func(path string, d fs.DirEntry, err error) error {
+		var s syscall.Stat_t
+		if err == nil {
+			err = syscall.Lstat(path, &s)
+		}
+		sum += s.Blocks * 512
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
 }
 
 // PC-10: killed at random moments of the very first start, then started as
@@ -84,12 +103,7 @@ func TestKilledInTheVeryFirstStart(t *testing.T) {
 					killAfter(t, d, victims...)
 					kills += len(victims)
 				}
-				if err := c.Start(); err != nil {
-					t.Fatal(err)
-				}
-				if err := c.Ready(deadline(t)); err != nil {
-					t.Fatal(err)
-				}
+				startAll(t, c)
 				do(t, leader(t, c), "SET", "k", "v")
 				c.Close()
 			}
@@ -100,7 +114,7 @@ func TestKilledInTheVeryFirstStart(t *testing.T) {
 
 // PL-12: what crashes left behind is no obstacle, is never loaded and does not pile up.
 func TestLeftoversOfCrashesAreSwept(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1, YAML: small})
 	n := c.Nodes[0]
 	fill(t, n, "k", 250)
@@ -112,12 +126,7 @@ func TestLeftoversOfCrashesAreSwept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, n)
 	if got := do(t, n, "DBSIZE"); got != "250" {
 		t.Errorf("%s keys, want 250", got)
 	}

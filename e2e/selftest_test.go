@@ -45,7 +45,7 @@ func TestNemesis(t *testing.T) {
 
 // raftkv selftest is green on a good program, and leaves nothing behind then.
 func TestSelfTestCommand(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	dir := filepath.Join(t.TempDir(), "own")
 	out, err := exec.CommandContext(deadline(t), binary, "selftest", "--duration", "1s", "--seed", "3", "--dir", dir).CombinedOutput()
 	if err != nil {
@@ -77,7 +77,7 @@ func TestSelfTestGoesRed(t *testing.T) {
 		{"naive retries", "lost replies", func(w *selftest.Workload) { w.Naive = true }, "is there"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			parallel(t)
+			bothTiers(t)
 			r := selfTest(t, 3, 4*time.Second)
 			r.Only = func(name string) bool { return name == tc.fault }
 			r.Break = tc.wrong
@@ -94,7 +94,7 @@ func TestSelfTestGoesRed(t *testing.T) {
 
 // A process that dies by itself is told, one that was killed by the test is not.
 func TestDeathsAreNoticed(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1})
 	n := c.Nodes[0]
 	n.Kill()

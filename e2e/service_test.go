@@ -23,7 +23,7 @@ import (
 // What a supervisor is told (sd_notify): READY after local recovery, a STATUS
 // with role and leader, a sign of life for the watchdog, STOPPING at the end.
 func TestSupervisorIsTold(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	socket := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -133,7 +133,7 @@ func (a *authority) yaml(t *testing.T) string {
 // SE-01: nodes with certificates of one authority work together; one with a
 // certificate of another never gets in, and doesn't disturb.
 func TestPeersAuthenticate(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: newAuthority(t).yaml(t)})
 	fill(t, leader(t, c), "k", 20)
 	stranger := follower(t, c)
@@ -161,11 +161,6 @@ func TestPeersAuthenticate(t *testing.T) {
 	if err := os.WriteFile(stranger.Config, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := stranger.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, stranger)
 	caughtUp(t, stranger, leader(t, c))
 }

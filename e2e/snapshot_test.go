@@ -15,11 +15,25 @@ const small = `
 snapshot: {log_entries: 200, log_bytes: 1MiB, keep_entries: 20}
 `
 
-// fill writes n values through a node.
+// fill writes so many values of 100 bytes through a node.
 func fill(t *testing.T, n *selftest.Node, prefix string, count int) {
 	t.Helper()
+	fillWith(t, n, prefix, count, 100)
+}
+
+// fillWith is fill for values of another size.
+func fillWith(t *testing.T, n *selftest.Node, prefix string, count, size int) {
+	t.Helper()
+	conn, err := selftest.Dial(deadline(t), n.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
 	for i := range count {
-		do(t, n, "SET", fmt.Sprintf("%s%d", prefix, i), strings.Repeat("v", 100))
+		args := []string{"SET", fmt.Sprintf("%s%d", prefix, i), strings.Repeat("v", size)}
+		if _, outcome, _ := conn.Do(attempt, args...); outcome != selftest.OK {
+			do(t, n, args...) // until it is answered
+		}
 	}
 }
 
@@ -56,6 +70,14 @@ func metric(t *testing.T, n *selftest.Node, name string) float64 {
 	return 0
 }
 
+// fetched makes sure that a node has fetched a snapshot since it started.
+func fetched(t *testing.T, n *selftest.Node) {
+	t.Helper()
+	if got := metric(t, n, "raftkv_fetches_total"); got < 1 {
+		t.Errorf("%s fetched %v snapshots, want at least 1", n.Name, got)
+	}
+}
+
 // compacted waits until a node's log starts above an index.
 func compacted(t *testing.T, n *selftest.Node, above uint64) {
 	t.Helper()
@@ -68,7 +90,7 @@ func compacted(t *testing.T, n *selftest.Node, above uint64) {
 // A node that was away until the log it needs was compacted fetches a snapshot
 // (raft paper 7) and then has everything.
 func TestAbsentNodeFetchesSnapshot(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: small})
 	away := follower(t, c)
 	s, err := away.Status(t.Context())
@@ -81,16 +103,9 @@ func TestAbsentNodeFetchesSnapshot(t *testing.T) {
 	for _, n := range others(c, away) { // either may lead when it is back
 		compacted(t, n, s.LastIndex+1)
 	}
-	if err := away.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, away)
 	caughtUp(t, away, leader(t, c))
-	if n := metric(t, away, "raftkv_fetches_total"); n < 1 {
-		t.Errorf("%v snapshots fetched, want at least 1", n)
-	}
+	fetched(t, away)
 	if got := do(t, away, "DBSIZE"); got != "600" {
 		t.Errorf("%s keys at the node that came back, want 600", got)
 	}
@@ -103,9 +118,7 @@ func TestAbsentNodeFetchesSnapshot(t *testing.T) {
 			}
 		}
 	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	ready(t, c)
 	if got := do(t, away, "GET", "k599"); len(got) != 100 {
 		t.Errorf("k599 has %d bytes, want 100", len(got))
 	}
@@ -130,7 +143,7 @@ func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
 		{"missing", os.Remove},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			parallel(t)
+			bothTiers(t)
 			c := start(t, selftest.Options{YAML: small})
 			fill(t, leader(t, c), "k", 700)
 			victim := follower(t, c)
@@ -145,16 +158,9 @@ func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := victim.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startOne(t, c, victim)
 			caughtUp(t, victim, leader(t, c))
-			if n := metric(t, victim, "raftkv_fetches_total"); n < 1 {
-				t.Errorf("%v snapshots fetched, want at least 1", n)
-			}
+			fetched(t, victim)
 			if got := do(t, victim, "DBSIZE"); got != "700" {
 				t.Errorf("%s keys, want 700", got)
 			}
@@ -165,7 +171,7 @@ func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
 // A node that lost its snapshots and whose log starts above the leader's newest
 // one has to get a newer one, though nobody writes any more: nothing else could help it.
 func TestLostSnapshotIsNewerThanTheLeaders(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: "snapshot: {log_entries: 100000, keep_entries: 20}\n"})
 	l, victim := leader(t, c), follower(t, c)
 	fill(t, l, "k", 200)

@@ -34,7 +34,7 @@ func ends(t *testing.T, n *selftest.Node, code int, sentence string) {
 
 // PC-17: two daemons on one directory. The second one says so; the first one goes on.
 func TestSecondDaemonOnOneDirectory(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1})
 	twin := prepare(t, selftest.Options{Voters: 1, DataDir: func(int) string { return c.Nodes[0].Data }})
 	ends(t, twin.Nodes[0], 75, "in use by another process")
@@ -47,7 +47,7 @@ func TestSecondDaemonOnOneDirectory(t *testing.T) {
 func TestPortInUse(t *testing.T) {
 	for _, which := range []string{"client", "peer", "http"} {
 		t.Run(which, func(t *testing.T) {
-			parallel(t)
+			bothTiers(t)
 			c := prepare(t, selftest.Options{Voters: 1})
 			n := c.Nodes[0]
 			addr := map[string]string{"client": n.Client, "peer": n.Peer, "http": n.HTTP}[which]
@@ -62,7 +62,7 @@ func TestPortInUse(t *testing.T) {
 }
 
 func TestDataDirectoryOfAnotherNode(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{})
 	for _, n := range c.Nodes {
 		n.Kill()
@@ -78,7 +78,7 @@ func TestDataDirectoryOfAnotherNode(t *testing.T) {
 }
 
 func TestDamagedLogIsRefused(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{})
 	fill(t, leader(t, c), "k", 50)
 	victim := follower(t, c)
@@ -120,7 +120,7 @@ func TestDamagedLogIsRefused(t *testing.T) {
 // BI-03, BI-15: an HTTP request on the client port is closed and called an attack, garbage on
 // the peer port is closed too; the node goes on.
 func TestGarbageOnThePorts(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{Voters: 1})
 	n := c.Nodes[0]
 	for _, addr := range []string{n.Client, n.Peer} {
@@ -163,12 +163,7 @@ func TestTerminateIsOrderly(t *testing.T) {
 				t.Fatalf("%s ended with %d, %v", n.Name, code, err)
 			}
 			progress(t, w)
-			if err := n.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startOne(t, c, n)
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 // PC-11: a second SIGTERM ends a node at once, here one whose orderly stop waits
 // for a write that can't come to an end.
 func TestSecondTerminateEndsAtOnce(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: calm + "limits: {request_timeout: 10m}\nservice: {stop_timeout: 10m}\n"})
 	l := leader(t, c)
 	for _, n := range c.Nodes {
@@ -76,7 +76,7 @@ func TestSlowStopIsNoHang(t *testing.T) {
 // PC-21: whoever is connected to a node that is killed is told at once, and
 // requests that wait at other nodes are answered.
 func TestKilledNodeLeavesNobodyWaiting(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{})
 	l, f := leader(t, c), follower(t, c)
 	const clients = 50
@@ -203,12 +203,7 @@ func TestTerminateInAnElectionAndInASnapshot(t *testing.T) {
 		return err == nil && strings.Contains(s.Role, "candidate"), err
 	})
 	stop(alone)
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startAll(t, c)
 	if got := do(t, f, "GET", "z"); got != "z"+big {
 		t.Errorf("z has %d bytes", len(got))
 	}

@@ -50,7 +50,7 @@ func traceOf(t *testing.T, n *selftest.Node) string {
 // What a node's flight recorder knows plays the same again, offline: asked for
 // over HTTP, when the process is aborted, and of every node of a cluster that was tormented.
 func TestTraceOfADaemonReplays(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	c := start(t, selftest.Options{YAML: small})
 	torment(t, c, func(w *selftest.Workload) {
 		old := leader(t, c)
@@ -97,7 +97,7 @@ func TestTraceOfAFault(t *testing.T) {
 		{"stuck", "fault-stall@", "watchdog: the loop stands still"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			parallel(t)
+			bothTiers(t)
 			bin := withFaults(t)
 			c := start(t, selftest.Options{Bin: bin, YAML: calm + "service: {watchdog_timeout: 5s}\n"})
 			l, f := leader(t, c), follower(t, c)

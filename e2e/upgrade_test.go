@@ -25,7 +25,7 @@ func leads(t *testing.T, c *selftest.Cluster, n *selftest.Node) {
 // newer level, while clients work. The level is raised when the last one is there,
 // and not before. From then on the older binary refuses the data, and the newer one goes on with it.
 func TestRollingUpgrade(t *testing.T) {
-	parallel(t)
+	bothTiers(t)
 	newer, upgraded := withFaults(t), map[int]bool{}
 	c := start(t, selftest.Options{
 		Env: []string{"FAULT_LEVEL=2"}, // the older one does not know that variable
@@ -55,12 +55,7 @@ func TestRollingUpgrade(t *testing.T) {
 				t.Fatalf("%s ended with %d, %v", n.Name, code, err)
 			}
 			upgraded[i+1] = true
-			if err := n.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Ready(deadline(t)); err != nil {
-				t.Fatal(err)
-			}
+			startOne(t, c, n)
 			progress(t, w)
 			if i < len(c.Nodes)-1 {
 				// Were it up to the newer binaries, one that leads would raise it now.
@@ -84,12 +79,7 @@ func TestRollingUpgrade(t *testing.T) {
 	upgraded[1] = false
 	ends(t, n, 65, "the data here is of level 2, this binary knows level 1: start the newer binary again")
 	upgraded[1] = true
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
+	startOne(t, c, n)
 	levels(2)
 	sameState(t, c)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raftlog"
 	"github.com/raftkv/raftkv/raftlog/raftlogtest"
@@ -90,6 +91,7 @@ type ending struct {
 // number of lines after which kill is called; negative means never.
 func runChild(t testing.TB, seed uint64, writes int, dir string, prog []string, killAfter int, kill func(*os.Process)) ending {
 	t.Helper()
+	testenv.Anew()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@
 package testenv
 
 import (
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"testing"
@@ -20,6 +21,32 @@ func FullOnly(t testing.TB) {
 	if !Full() {
 		t.Skip("tier 2: run it with RAFTKV_TEST=full go test -run '" + t.Name() + "'")
 	}
+}
+
+// SameInBoth skips a test that does the same in both tiers, in a tier 2 that comes after
+// a tier 1 of the same tree: .ci/run says so with RAFTKV_TIER1=done.
+func SameInBoth(t testing.TB) {
+	t.Helper()
+	if Full() && os.Getenv("RAFTKV_TIER1") == "done" {
+		t.Skip("it does the same in tier 1, which has just run")
+	}
+}
+
+// Anew keeps Go's cache of test results from answering for a test in .ci/run, which gives each run
+// another RAFTKV_RUN: real processes, kills and disks are another test each time. What goes by seeds is not.
+func Anew() { os.Getenv("RAFTKV_RUN") }
+
+// Half tells whether this run is one of those at each commit, which take half of each long
+// sweep: .ci/run names its commit in RAFTKV_COMMIT. Without that all of it is swept.
+func Half() bool { return os.Getenv("RAFTKV_COMMIT") != "" }
+
+// Mine tells whether element i of a sweep is in the half that this run takes. Of two neighbours
+// it is one; which one goes by the commit.
+func Mine(i int) bool {
+	commit := os.Getenv("RAFTKV_COMMIT")
+	h := fnv.New32a()
+	h.Write([]byte(commit))
+	return commit == "" || (uint32(i)+h.Sum32())%2 == 0
 }
 
 // Need makes sure of programs that a test runs. Tier 1 skips without them;

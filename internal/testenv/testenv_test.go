@@ -56,3 +56,37 @@ func TestTiers(t *testing.T) {
 		t.Errorf("tool that is there: %q %q", r.ended, r.text)
 	}
 }
+
+// A test that both tiers have in common runs once in .ci/run, and always where tier 1 alone, or tier 2 alone, is run.
+func TestSameInBothRunsOnce(t *testing.T) {
+	for _, tc := range []struct{ tier, before, ended string }{
+		{"", "", ""}, {"", "done", ""}, {"full", "", ""}, {"full", "done", "skip"},
+	} {
+		t.Setenv("RAFTKV_TEST", tc.tier)
+		t.Setenv("RAFTKV_TIER1", tc.before)
+		if r := run(SameInBoth); r.ended != tc.ended {
+			t.Errorf("tier %q after %q: %q, want %q", tc.tier, tc.before, r.ended, tc.ended)
+		}
+	}
+}
+
+// Each commit sweeps one half, some commits the other one, and whoever names none both.
+func TestHalvesMakeAWhole(t *testing.T) {
+	t.Setenv("RAFTKV_COMMIT", "")
+	if Half() || !Mine(4) || !Mine(5) {
+		t.Error("without a commit something is left out")
+	}
+	even := 0
+	for i := range 64 {
+		t.Setenv("RAFTKV_COMMIT", fmt.Sprint("commit", i))
+		if !Half() || Mine(4) == Mine(5) || Mine(4) != Mine(6) {
+			t.Fatalf("commit %d takes no half", i)
+		}
+		if Mine(4) {
+			even++
+		}
+	}
+	if even < 16 || even > 48 {
+		t.Errorf("%d of 64 commits take the even half", even)
+	}
+}

@@ -190,8 +190,8 @@ func unpack(t *testing.T, archive string) string {
 
 // cluster starts nodes and returns the address of the last one that follows, or of the only one.
 func cluster(t *testing.T, raftkv string, nodes int, host string) string {
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, raftkv, "dev", "--nodes", fmt.Sprint(nodes), "--host", host, "--base-port", "7300", "--dir", filepath.Join(t.TempDir(), "cluster"))
+	run, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(run, raftkv, "dev", "--nodes", fmt.Sprint(nodes), "--host", host, "--base-port", "7300", "--dir", filepath.Join(t.TempDir(), "cluster"))
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -206,8 +206,12 @@ func cluster(t *testing.T, raftkv string, nodes int, host string) string {
 			t.Logf("the cluster said:\n%s", said.String())
 		}
 	})
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
 	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for ; ctx.Err() == nil; <-look.C {
 		leader, follower := "", ""
 		for n := range nodes {
 			addr := fmt.Sprintf("%s:%d", host, 7301+n)
