@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
 )
 
@@ -171,6 +174,40 @@ func TestFlappingLinks(t *testing.T) {
 			}
 		}
 	})
+}
+
+// NP-13: a node that is gone is asked for again and again, ever more seldom.
+func TestDeadNodeIsDialledSeldom(t *testing.T) {
+	testenv.FullOnly(t)
+	parallel(t)
+	c := start(t, selftest.Options{})
+	gone := follower(t, c)
+	gone.Kill()
+	l, err := net.Listen("tcp", gone.Peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dials atomic.Int64
+	go func() { // counts who comes and hangs up; ends when l is closed
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			dials.Add(1)
+			nc.Close()
+		}
+	}()
+	const seconds = 6
+	lives(t, others(c, gone)[0], seconds)
+	l.Close()
+	// 10 ms after the first time, a second in the end. A dial each 10 ms would be some hundred a second.
+	t.Logf("%d dials of two nodes in %d s", dials.Load(), seconds)
+	if n := dials.Load(); n < seconds/2 || n > 40*seconds {
+		t.Errorf("%d dials of two nodes in %d s", n, seconds)
+	}
+	startOne(t, c, gone)
+	caughtUp(t, gone, leader(t, c))
 }
 
 // The harness can go red: clients that read one node's own state, while that node
