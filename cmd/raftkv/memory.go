@@ -91,7 +91,7 @@ func tuneCollector(ctx context.Context) {
 	if !ownsCollector() {
 		return
 	}
-	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}, {Name: gcCyclesMetric}}
+	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}, {Name: gcCyclesMetric}, {Name: gcObjectsMetric}}
 	metrics.Read(heap)
 	cycles := heap[2].Value.Uint64()
 	var rest garbage
@@ -100,8 +100,10 @@ func tuneCollector(ctx context.Context) {
 	now := -1 // as startCollector left it
 	for n := 0; ; n++ {
 		metrics.Read(heap)
+		live := heap[3].Value.Uint64() // what was read, nearly all of it
 		if cycles != heap[2].Value.Uint64() {
-			if p := gcPercent(heap[0].Value.Uint64()); p > now+gcWorthChange || p < now-gcWorthChange {
+			live = heap[0].Value.Uint64()
+			if p := gcPercent(live); p > now+gcWorthChange || p < now-gcWorthChange {
 				debug.SetGCPercent(p)
 				if now < 0 {
 					debug.SetMemoryLimit(math.MaxInt64)
@@ -109,7 +111,7 @@ func tuneCollector(ctx context.Context) {
 				now = p
 			}
 		}
-		if n%gcRestLooks == 0 && rest.worth(heap[1].Value.Uint64(), heap[0].Value.Uint64()) {
+		if n%gcRestLooks == 0 && rest.worth(heap[1].Value.Uint64(), live) {
 			debug.FreeOSMemory()
 		}
 		select {
