@@ -101,7 +101,7 @@ func (in *inbox) take(empty *batch) *batch {
 	return b
 }
 
-// close makes the inbox refuse everything. It returns what it still held.
+// close makes the inbox refuse everything from now on. What it holds can still be taken.
 func (in *inbox) close(err error) {
 	in.mu.Lock()
 	in.closed = err

@@ -310,19 +310,38 @@ func allocated(f func()) uint64 {
 	return least
 }
 
-// A length field alone makes nobody allocate more than eagerBody.
+// A length field alone makes nobody allocate more than eagerBody, whether it claims much or a
+// little more than that.
 func TestLengthFieldAllocatesLittle(t *testing.T) {
 	header := appendFrame(nil, framePacket, nil)
-	binary.LittleEndian.PutUint32(header, 1<<30)
 	for _, kind := range []frameKind{framePacket, frameEntries, frameMessages, frameBlock} {
-		header[5] = byte(kind)
+		for _, claimed := range []uint32{1 << 30, 8 << 20, 2 << 20, 1 << 20} {
+			binary.LittleEndian.PutUint32(header, claimed)
+			header[5] = byte(kind)
+			n := allocated(func() {
+				if _, _, err := readerOf(header, 1<<30).next(); err == nil {
+					t.Fatal("half a frame was taken")
+				}
+			})
+			if n > 1<<20+64<<10 { // not eagerBody: that may not grow unseen
+				t.Errorf("kind %d: %d bytes allocated for 12 that came and claim %d", kind, n, claimed)
+			}
+		}
+	}
+}
+
+// Nor does the number of entries that a block claims to have.
+func TestCountOfEntriesAllocatesLittle(t *testing.T) {
+	for _, claimed := range []uint64{100, 1 << 14, 1 << 20, 1 << 40, 1<<64 - 1} {
+		b := binary.AppendUvarint(binary.AppendUvarint([]byte{blockVersion}, claimed), 1)
+		b = append(b, make([]byte, 99*minEntry)...)
 		n := allocated(func() {
-			if _, _, err := readerOf(header, 1<<30).next(); err == nil {
-				t.Fatal("half a frame was taken")
+			if es, err := decodeEntries(b); err == nil {
+				t.Fatalf("%d entries came of %d bytes", len(es), len(b))
 			}
 		})
-		if n > 1<<20+64<<10 { // not eagerBody: that may not grow unseen
-			t.Errorf("kind %d: %d bytes allocated for 12 that came", kind, n)
+		if n > 64<<10 {
+			t.Errorf("%d bytes allocated for %d that claim %d entries", n, len(b), claimed)
 		}
 	}
 }

@@ -85,6 +85,9 @@ var nodeMutants = []mutant{
 	{"a failed fetch is installed", "a snapshot is durable before it is adopted", "node/policy.go", []edit{
 		{"	f.running = false\n	if ev.Err != nil {\n", "	f.running = false\n	if ev.Err != nil && ev.Meta.Last.Index == 0 {\n"},
 	}, []string{"node TestFailedFetchIsTriedAgain"}},
+	{"a snapshot is fetched before the last one is restored", "one snapshot is kept, and the applier may not have read it yet", "node/policy.go", []edit{
+		{"!f.running && !f.restoring &&", "!f.running &&"},
+	}, []string{"node TestNothingIsFetchedBeforeTheLastIsRestored"}},
 	{"the state is not replaced by an installed snapshot", "an installed snapshot replaces the state before later entries", "node/policy.go", []edit{
 		{"	if replace {\n		r.install(ev.Meta)\n	}", "	_ = replace"},
 	}, []string{"node TestOutcomesAreTrue"}},

@@ -35,6 +35,7 @@ var raftMutants = []mutant{
 	{"append cuts the log though nothing conflicts", "paper 5.3: only a conflict truncates", "raft/follower.go", []edit{{"		if !r.log.has(e.EntryID) {\n			r.replaceFrom", "		if true {\n			r.replaceFrom"}}, []string{scenarios, paper, cores}},
 	{"pre-vote without stickiness", "thesis 9.6", "raft/election.go", []edit{{"m.Term > r.term && !r.sticky() &&", "m.Term > r.term &&"}}, []string{scenarios, paper}},
 	{"vote request disturbs who hears a leader", "thesis 4.2.3: stickiness", "raft/raft.go", []edit{{"m.Term > r.term && r.sticky() && !m.Transfer", "false"}}, []string{scenarios, paper}},
+	{"a forged term is believed", "a term that is years of elections away is not believed", "raft/raft.go", []edit{{"r.term > 0 && t > r.term+termJump", "false"}}, []string{scenarios}},
 	{"no check-quorum", "thesis 6.2: check-quorum", "raft/leader.go", []edit{{"case !r.reachesQuorum():", "case false:"}}, []string{scenarios}},
 	{"two changes at a time", "thesis 4.1: one change at a time", "raft/membership.go", []edit{{"r.configs[len(r.configs)-1].index > r.commit {", "false {"}}, []string{scenarios, cores}},
 	{"change before the own term commits", "correction of 2015: an own entry is committed first", "raft/membership.go", []edit{{"t, _ := r.log.term(r.commit); t != r.term {", "t, _ := r.log.term(r.commit); t > r.term {"}}, []string{scenarios}},
