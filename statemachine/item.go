@@ -31,7 +31,7 @@ func newItem(key []byte) *item {
 	var it *item
 	switch n := len(key); {
 	case n == 0:
-		it = new(item)
+		return new(item) // nothing lies behind it
 	case n <= 16:
 		it = &new(struct {
 			item
