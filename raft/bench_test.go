@@ -3,6 +3,7 @@ package raft_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -115,4 +116,28 @@ func BenchmarkFollower(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkLongest is the longest time that the core takes for a batch of 64, while the log grows
+// to 400,000 entries: what everything else waits for meanwhile.
+func BenchmarkLongest(b *testing.B) {
+	data := make([]byte, 256)
+	room := raft.Room{Write: true, Apply: 1 << 30}
+	var longest time.Duration
+	for range b.N {
+		r := leaderOfThree(b)
+		for range 400_000 / 64 {
+			began := time.Now()
+			for range 64 {
+				if _, err := r.Propose(data, 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+			last := answer(r, r.Output(room))
+			r.Output(room)
+			r.Applied(last.Index)
+			longest = max(longest, time.Since(began))
+		}
+	}
+	b.ReportMetric(float64(longest.Microseconds()), "longest-us")
 }

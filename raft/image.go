@@ -260,6 +260,27 @@ func codeWindow(c *coder, w *window) {
 	c.flags(&w.probe, &w.asked, &w.beat, &w.full, &w.refetch, &w.low)
 }
 
+// codeLog is the entries of a log. What does not hang together has no place in one.
+func codeLog(c *coder, l *raftLog) {
+	var entries []Entry
+	if c.write {
+		entries = l.all()
+	}
+	list(c, &entries, codeEntry)
+	if c.write {
+		return
+	}
+	last := l.base.Index
+	for i := range entries {
+		if entries[i].Index != last+1 {
+			c.fault("entry %d behind %d", entries[i].Index, last)
+			return
+		}
+		last++
+	}
+	l.load(entries)
+}
+
 // code is every field of a core. TestImageIsWhole notices one that is left out.
 func (r *Raft) code(c *coder) {
 	number(c, &r.cfg.ID)
@@ -275,7 +296,7 @@ func (r *Raft) code(c *coder) {
 	number(c, &r.fence)
 	c.id(&r.log.base)
 	number(c, &r.log.baseTime)
-	list(c, &r.log.entries, codeEntry)
+	codeLog(c, &r.log)
 	number(c, &r.log.bytes)
 	r.w.code(c)
 	number(c, &r.role)

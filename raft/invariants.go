@@ -48,10 +48,11 @@ func (r *Raft) Verify() {
 func (r *Raft) verifyLog() {
 	l := &r.log
 	prev, bytes, at := l.base, 0, l.baseTime
-	for i := range l.entries {
-		e := &l.entries[i]
+	last := l.last().Index
+	for i := l.base.Index + 1; i <= last; i++ {
+		e := l.at(i)
 		// The arguments of assert cost an allocation each, for every entry after every step.
-		if e.Index != prev.Index+1 || e.Term < prev.Term || i > 0 && e.Time < at {
+		if e.Index != prev.Index+1 || e.Term < prev.Term || i > l.base.Index+1 && e.Time < at {
 			assert(false, "entry %v of time %d behind %v of time %d", e.EntryID, e.Time, prev, at)
 		}
 		prev, bytes, at = e.EntryID, bytes+e.size(), e.Time
@@ -79,8 +80,8 @@ func (r *Raft) verifyConfigs() {
 			assert2(e.Type == EntryConfig, "configuration of %v, which is of type %d", e.EntryID, e.Type)
 		}
 	}
-	for i := range r.log.entries {
-		e := &r.log.entries[i]
+	for i := r.log.base.Index + 1; i <= r.log.last().Index; i++ {
+		e := r.log.at(i)
 		if e.Type != EntryConfig {
 			continue
 		}
@@ -172,5 +173,5 @@ func (r *Raft) verifyLead() {
 // Log is the retained log: what stands before it, and its entries. For tests and checks; the
 // entries must not be changed.
 func (r *Raft) Log() (base EntryID, entries []Entry) {
-	return r.log.base, slices.Clip(r.log.entries)
+	return r.log.base, r.log.all()
 }

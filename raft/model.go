@@ -188,7 +188,7 @@ func (s *stater) entries(es []Entry) {
 func (s *stater) log(l *raftLog) {
 	s.entryID(l.base)
 	s.num(uint64(l.baseTime))
-	s.entries(l.entries)
+	s.entries(l.all())
 }
 
 // writes: numbers of writes only ever count up, so their order is enough.

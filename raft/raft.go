@@ -96,8 +96,7 @@ func New(cfg Config, d Durable) (*Raft, error) {
 		r.log.bytes += e.size()
 		prev = e.EntryID
 	}
-	// Entries are immutable, so the slice itself is shared; clipped, because what comes is appended.
-	r.log.entries = slices.Clip(d.Entries)
+	r.log.load(d.Entries)
 	r.w = writes{seq: d.Seq, done: d.Seq, stable: prev.Index, handed: prev.Index}
 	r.w.durable = promise{r.term, r.vote, r.fence}
 	r.w.given = r.w.durable
@@ -417,9 +416,7 @@ func (r *Raft) Applied(i Index) {
 // Clone copies the core, so that a model checker can go on from here twice.
 func (r *Raft) Clone() *Raft {
 	c := *r
-	// Elements are never overwritten (see raftLog), so the copy shares them: it costs
-	// nothing, however long the log is. Whatever is appended to the copy goes elsewhere.
-	c.log.entries = slices.Clip(r.log.entries)
+	c.log = r.log.clone()
 	c.w.flight = slices.Clone(r.w.flight)
 	c.configs = slices.Clone(r.configs)
 	if r.compact != nil {

@@ -197,7 +197,7 @@ func (r *Raft) appendText(b []byte, log bool) []byte {
 	b = fmt.Appendf(b, "role %v leader %v commit %d handed %d applied %d\n", r.role, r.leader, r.commit, r.handed, r.applied)
 	b = fmt.Appendf(b, "log base %v time %d bytes %d\n", r.log.base, r.log.baseTime, r.log.bytes)
 	if log {
-		for _, e := range r.log.entries {
+		for _, e := range r.log.all() {
 			b = fmt.Appendf(b, " %v %d %d %q\n", e.EntryID, e.Type, e.Time, e.Data)
 		}
 	}
