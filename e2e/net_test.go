@@ -183,6 +183,7 @@ func TestDeadNodeIsDialledSeldom(t *testing.T) {
 	c := start(t, selftest.Options{})
 	gone := follower(t, c)
 	gone.Kill()
+	lives(t, others(c, gone)[0], 1) // while a loss is held back, it is asked for each 2 ms
 	l, err := net.Listen("tcp", gone.Peer)
 	if err != nil {
 		t.Fatal(err)
