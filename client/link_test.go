@@ -126,17 +126,22 @@ func TestClose(t *testing.T) {
 			closed.Add(1)
 		}
 	}
+	// One of its own: after a refusal it looks for another node, and has none to close a session at.
+	stands := dial(t, client.Config{Endpoints: []string{start(t, m)}})
 	ended := make(chan error, 1)
 	go func() {
-		_, err := c.Get(context.Background(), "a")
+		_, err := stands.Get(context.Background(), "a")
 		ended <- err
 	}()
 	<-stuck
-	if err := c.Close(); err != nil {
+	if err := stands.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; !errors.Is(err, client.ErrClosed) {
 		t.Errorf("get: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if closed.Load() != 1 {
 		t.Errorf("%d sessions were closed", closed.Load())
