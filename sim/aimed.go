@@ -18,7 +18,7 @@ func (w *world) electionTimeout() time.Duration { return time.Duration(w.plan.el
 // breaks the connection: all of it comes with unblock, in order.
 func (w *world) stall(from, to *host) bool {
 	e := from.to(to)
-	if e == nil || !e.sends() {
+	if e == nil || !e.sends() || w.calm {
 		return false
 	}
 	e.cut = true

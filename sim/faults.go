@@ -283,7 +283,7 @@ func (w *world) flap() bool {
 	pause := w.between(20*milli, 300*milli)
 	for i := range 6 {
 		w.after(time.Duration(i)*pause, func() {
-			if i%2 == 0 && !w.calm {
+			if i%2 == 0 {
 				w.cut([]*host{a}, []*host{b}, true)
 				return
 			}

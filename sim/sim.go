@@ -122,14 +122,7 @@ const checkTime = time.Minute
 
 // Run plays one seed.
 func Run(opt Options) (res Result) {
-	w := &world{
-		opt:  opt,
-		rand: rand.New(rand.NewPCG(opt.Seed, 0x5eed)),
-		hash: 0xcbf29ce484222325,
-		log:  slog.New(slog.DiscardHandler),
-	}
-	w.count = Counts{Seeds: 1, Faults: map[string]int{}, Seen: map[string]int{}, Checks: map[string]int{}, Answers: map[string]int{}}
-	w.rules = newRules(w)
+	w := newWorld(opt)
 	defer func() {
 		if p := recover(); p != nil {
 			res.Err = w.explain(p)
@@ -140,9 +133,6 @@ func Run(opt Options) (res Result) {
 		res.Count, res.Hash = w.count, w.hash
 		res.Plan = w.plan.String()
 	}()
-	w.plan = w.draw()
-	w.truth.limits = w.plan.limits()
-	w.say("seed %d: %v", opt.Seed, w.plan)
 	w.birth()
 	w.runUntil(w.plan.faultsFor, func() bool { return opt.Steps > 0 && w.events >= opt.Steps })
 	w.heal()
@@ -157,6 +147,22 @@ func Run(opt Options) (res Result) {
 	}
 	w.count.History = len(w.history.ops)
 	return res
+}
+
+// newWorld draws the plan of a seed.
+func newWorld(opt Options) *world {
+	w := &world{
+		opt:  opt,
+		rand: rand.New(rand.NewPCG(opt.Seed, 0x5eed)),
+		hash: 0xcbf29ce484222325,
+		log:  slog.New(slog.DiscardHandler),
+	}
+	w.count = Counts{Seeds: 1, Faults: map[string]int{}, Seen: map[string]int{}, Checks: map[string]int{}, Answers: map[string]int{}}
+	w.rules = newRules(w)
+	w.plan = w.draw()
+	w.truth.limits = w.plan.limits()
+	w.say("seed %d: %v", opt.Seed, w.plan)
+	return w
 }
 
 // fewWrites is how many writes may be acknowledged of which none concerns a key whose history is checked.

@@ -111,6 +111,24 @@ func play(t *testing.T, from, seeds uint64) Counts {
 	return sum
 }
 
+// A fault that was under way at the healing, and cuts a way off later, would be a cluster that
+// never comes to rest though its code is right.
+func TestNothingIsCutOffOnceHealed(t *testing.T) {
+	w := newWorld(Options{Seed: 1})
+	w.birth()
+	a, b := w.hosts[0], w.hosts[1]
+	w.runUntil(time.Minute, func() bool { return a.to(b).sends() })
+	if !a.to(b).sends() {
+		t.Fatal("no way to cut off")
+	}
+	w.heal()
+	w.stall(a, b)
+	w.cut([]*host{a}, []*host{b}, true)
+	if a.to(b).cut || b.to(a).cut {
+		t.Error("a way was cut off after all was healed")
+	}
+}
+
 // TestSeed plays the seed that a failure has named.
 func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
