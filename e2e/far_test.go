@@ -23,6 +23,22 @@ func lives(t *testing.T, n *selftest.Node, seconds float64) {
 	})
 }
 
+// leftBehind kills a follower and writes values of so many bytes until it needs a snapshot, whoever leads then.
+func leftBehind(t *testing.T, c *selftest.Cluster, values, size int) *selftest.Node {
+	t.Helper()
+	away := follower(t, c)
+	s, err := away.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	away.Kill()
+	fillWith(t, leader(t, c), "big", values, size)
+	for _, n := range others(c, away) {
+		compacted(t, n, s.LastIndex+1)
+	}
+	return away
+}
+
 // NP-10: every byte between nodes takes longer than the pause between two heartbeats, now
 // more and now less, but less than an election timeout. The leader stays, clients are served.
 func TestLatencyAboveTheHeartbeat(t *testing.T) {
@@ -49,14 +65,7 @@ func TestSnapshotThroughAThinPipe(t *testing.T) {
 	parallel(t)
 	const rate = 512 << 10 // bytes a second
 	c, l := linked(t, selftest.Options{YAML: small})
-	away := follower(t, c)
-	s, err := away.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	away.Kill()
-	fillWith(t, leader(t, c), "big", 300, 8<<10)
-	compacted(t, leader(t, c), s.LastIndex)
+	away := leftBehind(t, c, 300, 8<<10)
 	torment(t, c, func(w *selftest.Workload) {
 		l.SlowAll(0, rate)
 		lead := leader(t, c)

@@ -16,6 +16,12 @@ import (
 func linked(t *testing.T, o selftest.Options) (*selftest.Cluster, *selftest.Links) {
 	t.Helper()
 	c := start(t, o)
+	return c, link(t, c)
+}
+
+// link starts the nodes of a cluster anew, with ways between them that a test cuts.
+func link(t *testing.T, c *selftest.Cluster) *selftest.Links {
+	t.Helper()
 	c.Close()
 	l, err := selftest.NewLinks(c)
 	if err != nil {
@@ -23,7 +29,7 @@ func linked(t *testing.T, o selftest.Options) (*selftest.Cluster, *selftest.Link
 	}
 	t.Cleanup(l.Close)
 	startAll(t, c)
-	return c, l
+	return l
 }
 
 // contains tells whether err says something.

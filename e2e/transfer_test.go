@@ -15,16 +15,7 @@ func TestLeaderDiesInATransfer(t *testing.T) {
 	parallel(t)
 	const rate = 256 << 10 // bytes a second
 	c, l := linked(t, selftest.Options{YAML: small})
-	away := follower(t, c)
-	s, err := away.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	away.Kill()
-	fillWith(t, leader(t, c), "big", 40, 64<<10)
-	for _, n := range others(c, away) { // either may lead then
-		compacted(t, n, s.LastIndex+1)
-	}
+	away := leftBehind(t, c, 40, 64<<10)
 	torment(t, c, func(w *selftest.Workload) {
 		old := leader(t, c)
 		for _, n := range others(c, away) {
@@ -58,13 +49,7 @@ func TestPowerCutInAPartition(t *testing.T) {
 	testenv.FullOnly(t)
 	parallel(t)
 	c, disks := startOnDisks(t, 64, selftest.Options{YAML: lowSpace})
-	c.Close()
-	l, err := selftest.NewLinks(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Close)
-	startAll(t, c)
+	l := link(t, c)
 	torment(t, c, func(w *selftest.Workload) {
 		for range 2 {
 			old := leader(t, c)

@@ -78,15 +78,6 @@ func (l *raftLog) place(i Index) (block, place int) {
 	return int(p/blockLen) + 1, int(p % blockLen)
 }
 
-// len is the number of entries.
-func (l *raftLog) len() int {
-	n := 0
-	for _, b := range l.blocks {
-		n += len(b)
-	}
-	return n
-}
-
 // has tells whether the log holds exactly this entry, its base included.
 func (l *raftLog) has(id EntryID) bool {
 	t, ok := l.term(id.Index)

@@ -122,8 +122,8 @@ func TestLogInBlocks(t *testing.T) {
 func (x *logPair) compare(t *testing.T, what string) {
 	t.Helper()
 	l, p := &x.l, &x.p
-	if l.last() != p.last() || l.len() != len(p.entries) || !slices.EqualFunc(l.all(), p.entries, equalEntries) {
-		t.Fatalf("%s: log is of %d entries up to %v, want %d up to %v", what, l.len(), l.last(), len(p.entries), p.last())
+	if l.last() != p.last() || len(l.all()) != len(p.entries) || !slices.EqualFunc(l.all(), p.entries, equalEntries) {
+		t.Fatalf("%s: log is of %d entries up to %v, want %d up to %v", what, len(l.all()), l.last(), len(p.entries), p.last())
 	}
 	bytes := 0
 	for i := range p.entries {
