@@ -165,7 +165,7 @@ type Snapshot struct {
 	LogBytes Bytes `key:"log_bytes" default:"128MiB" min:"64KiB" max:"64GiB"`
 	// LogEntries is how many entries make a snapshot due. Above keep_entries.
 	LogEntries int `key:"log_entries" default:"1000000" min:"10" max:"1000000000"`
-	// KeepEntries is how many entries before the snapshot stay, so that a follower
+	// KeepEntries is how many entries before the snapshot stay, at most a quarter of log_bytes, so that a follower
 	// that is a little behind needs no snapshot.
 	KeepEntries int `key:"keep_entries" default:"10000" min:"0" max:"100000000"`
 	// StepBytes is about how much is encoded at a time, between applying. Small is smooth, large is fast.

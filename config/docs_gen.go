@@ -78,7 +78,7 @@ func docs() map[string]string {
 		"service.watchdog_timeout":     "watchdog_timeout is how long the node's loop may stand still before the process ends with a dump of its goroutines. Above an election timeout.",
 		"snapshot":                     "snapshot says when the log is replaced by a snapshot.",
 		"snapshot.freeze_timeout":      "freeze_timeout is how long a snapshot may take before it is given up.",
-		"snapshot.keep_entries":        "keep_entries is how many entries before the snapshot stay, so that a follower that is a little behind needs no snapshot.",
+		"snapshot.keep_entries":        "keep_entries is how many entries before the snapshot stay, at most a quarter of log_bytes, so that a follower that is a little behind needs no snapshot.",
 		"snapshot.log_bytes":           "log_bytes is how much log makes a snapshot due; half of the last snapshot if that is more, but not more than half of raft.retained_bytes.",
 		"snapshot.log_entries":         "log_entries is how many entries make a snapshot due. Above keep_entries.",
 		"snapshot.overlay_bytes":       "overlay_bytes is how much may be written while a snapshot is made before it is given up.",

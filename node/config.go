@@ -50,7 +50,7 @@ type Config struct {
 	SnapshotEntries int
 	SnapshotBytes   int
 	// TrailingEntries stay in the log behind a snapshot, so that a follower that
-	// lags a little needs no snapshot.
+	// lags a little needs no snapshot; fewer, if they have more than a quarter of SnapshotBytes.
 	TrailingEntries int
 	// MaxTrailingEntries bounds what stays in the log for followers that lag more
 	// or are fetching.

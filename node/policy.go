@@ -11,6 +11,7 @@ import (
 type snapshots struct {
 	meta  raft.SnapshotMeta // newest durable one
 	bytes uint64            // of its content, zero if unknown
+	keep  raft.Index        // first entry that stays in the log behind it, though nobody needs it
 
 	since      int // entries handed to the applier since the last freeze
 	sinceBytes int
@@ -150,7 +151,7 @@ func (r *Replica) onSaved(ev Saved) {
 		r.metrics.Snapshots.Add(1)
 		r.log.Info("snapshot saved", "last", ev.Meta.Last.String(), "bytes", ev.Bytes)
 		if ev.Meta.Last.Index > p.meta.Last.Index {
-			p.meta, p.bytes = ev.Meta, ev.Bytes
+			r.newest(ev.Meta, ev.Bytes)
 			r.compact(r.core.Status(), len(p.sources) > 0)
 		}
 	}
@@ -178,13 +179,21 @@ func (r *Replica) wanted() {
 	}
 }
 
+// newest takes a durable snapshot for the newest one.
+func (r *Replica) newest(meta raft.SnapshotMeta, bytes uint64) {
+	p := &r.snap
+	p.meta, p.bytes = meta, bytes
+	p.keep = meta.Last.Index + 1 - min(meta.Last.Index, raft.Index(r.cfg.TrailingEntries))
+	if r.cfg.SnapshotBytes > 0 {
+		p.keep = max(p.keep, r.core.Within(meta.Last.Index, r.cfg.SnapshotBytes/4))
+	}
+}
+
 // keepFrom is the first entry that stays in the log behind the newest
 // snapshot. Some always stay; more, if a follower that answers lags behind them
 // or is fetching: it would else need a snapshot, and after that another one.
 func (r *Replica) keepFrom(s raft.Status, fetching bool) raft.Index {
-	last := r.snap.meta.Last.Index
-	back := func(n int) raft.Index { return last + 1 - min(last, raft.Index(n)) }
-	keep := back(r.cfg.TrailingEntries)
+	last, keep := r.snap.meta.Last.Index, r.snap.keep
 	for _, f := range s.Followers {
 		switch {
 		case f.ID == s.ID:
@@ -194,7 +203,7 @@ func (r *Replica) keepFrom(s raft.Status, fetching bool) raft.Index {
 			keep = min(keep, f.Match+1)
 		}
 	}
-	return max(keep, back(r.cfg.MaxTrailingEntries))
+	return max(keep, last+1-min(last, raft.Index(r.cfg.MaxTrailingEntries)))
 }
 
 // trim gives back what was kept for followers that need it no more.
@@ -257,7 +266,7 @@ func (r *Replica) onFetched(ev Fetched) {
 	replace := r.core.Installed(ev.Meta)
 	r.log.Info("snapshot fetched", "last", ev.Meta.Last.String(), "replaces", replace)
 	if ev.Meta.Last.Index > r.snap.meta.Last.Index {
-		r.snap.meta, r.snap.bytes = ev.Meta, f.bytes
+		r.newest(ev.Meta, f.bytes)
 	}
 	if replace {
 		r.install(ev.Meta)

@@ -114,7 +114,7 @@ func NewReplica(cfg Config, durable raft.Durable, d Driver, m *Metrics, tick []b
 	}
 	r.timeEntry.command = tick
 	r.level.inForce = durable.Snapshot.Level
-	r.snap.meta = durable.Snapshot
+	r.newest(durable.Snapshot, 0)
 	r.fwd.init(cfg.Raft.Boot)
 	r.serve.init()
 	if n := len(durable.Entries); n > 0 {

@@ -126,6 +126,29 @@ func TestTrailingEntriesStay(t *testing.T) {
 	}
 }
 
+// Large entries behind a snapshot are bounded by their bytes, not by their number.
+func TestTrailingBytesAreBounded(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *Config) { cfg.TrailingEntries, cfg.SnapshotBytes = 1000, 8000 })
+	h := c.elect(1)
+	k := h.client()
+	for range 3 { // snapshots
+		k.submitMany(70, strings.Repeat("x", 100))
+		c.tick(20)
+	}
+	if h.metrics.Snapshots.Load() == 0 {
+		t.Fatal("no snapshot")
+	}
+	bytes := 0
+	for _, e := range h.disk.Entries {
+		if e.Index <= h.r.snap.meta.Last.Index {
+			bytes += len(e.Data)
+		}
+	}
+	if bytes < 1000 || bytes > 2000 {
+		t.Errorf("%d bytes stay behind a snapshot, want almost a quarter of 8000", bytes)
+	}
+}
+
 // A failed save is tried again, later each time, and the log stays whole.
 func TestFailedSaveIsTriedAgain(t *testing.T) {
 	c := newCluster(t, 1, func(cfg *Config) { cfg.SnapshotEntries = 10 })

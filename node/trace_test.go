@@ -249,7 +249,7 @@ func TestAllOfARoomIsRecorded(t *testing.T) {
 // replay: each must be known here, as recorded or as one that only looks.
 func TestEveryInputIsRecorded(t *testing.T) {
 	recorded := "Tick Receive Propose ChangeMember Read Transfer Wrote Compact Installed Fetching Unreachable SetFull SetLow SetFence Applied Output"
-	looks := "AbsurdTerm AppendImage AppendState AppendSummary AppendText CheckChange Clone Commit Expire Hash LastTime Leader Log LowSpace Role Status Term Verify" // Expire is for model checkers
+	looks := "AbsurdTerm AppendImage AppendState AppendSummary AppendText CheckChange Clone Commit Expire Hash LastTime Leader Log LowSpace Role Status Term Verify Within" // Expire is for model checkers
 	outer, inner := reflect.TypeFor[*core](), reflect.TypeFor[*raft.Raft]()
 	for i := range inner.NumMethod() {
 		name := inner.Method(i).Name

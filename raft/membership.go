@@ -73,6 +73,19 @@ func (r *Raft) Compact(s SnapshotMeta, keepFrom Index) {
 	r.tryCompact()
 }
 
+// Within is the first of the newest entries up to last that have no more than so many
+// bytes together, as MaxRetainedBytes counts them; last+1 if not even that one has. What the log does
+// not hold counts for nothing. To choose keepFrom of Compact.
+func (r *Raft) Within(last Index, bytes int) Index {
+	i := min(last, r.log.last().Index)
+	for ; i > r.log.base.Index; i-- {
+		if bytes -= r.log.at(i).size(); bytes < 0 {
+			break
+		}
+	}
+	return i + 1
+}
+
 func (r *Raft) tryCompact() {
 	c := r.compact
 	if c == nil || r.w.stable < c.meta.Last.Index || r.applied < c.meta.Last.Index {

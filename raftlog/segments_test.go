@@ -68,6 +68,14 @@ func chainSample(t testing.TB) (dir string, want raft.Durable) {
 	return dir, want
 }
 
+func TestSparesFor(t *testing.T) {
+	for bytes, want := range map[int64]int{0: 2, 1 << 20: 2, 64 << 20: 4, 128 << 20: 8, 1 << 40: 8} {
+		if got := SparesFor(bytes); got != want {
+			t.Errorf("%d spares for %d bytes, want %d", got, bytes, want)
+		}
+	}
+}
+
 // However long a log is written, its files stay in proportion to what is needed.
 func TestOldLogIsGivenBack(t *testing.T) {
 	for _, spares := range []int{-1, 1} {

@@ -53,6 +53,7 @@ type Options struct {
 	SegmentBytes int64
 	// Spares is how many files without use are kept, so that a new segment is
 	// written over blocks that the file system has assigned already. Default 2, negative none.
+	// SparesFor tells how many are worth their room.
 	Spares int
 	// InitialMmapSize is the address space mapped for each open segment, in bytes.
 	// While a file is smaller, growing it needs no new mapping. Default 8 segments.
@@ -68,6 +69,14 @@ const (
 	minSegmentBytes     = 64 << 10
 	defaultSegmentBytes = 16 << 20
 )
+
+// maxSpares bounds the room that files without use take: 128 MiB.
+const maxSpares = 8
+
+// SparesFor is how many spare files of the default size serve a log of which so many bytes are
+// given back at once, when a snapshot has replaced them: then hardly any segment
+// must be filled with zeros, which is as much again as what is written to it. From 2 to 8.
+func SparesFor(bytes int64) int { return int(min(max(bytes/defaultSegmentBytes, 2), maxSpares)) }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.LockTimeout == 0 {

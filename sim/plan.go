@@ -205,7 +205,7 @@ func (h *host) nodeConfig() node.Config {
 		c.Logger = h.log
 	}
 	c.RequestTicks = p.requestTicks
-	c.SnapshotEntries, c.SnapshotBytes = p.snapshotEvery, 0
+	c.SnapshotEntries, c.SnapshotBytes = p.snapshotEvery, pick(w, 0, 0, 4000, 100_000)
 	c.TrailingEntries, c.MaxTrailingEntries = p.trailing, max(p.trailing, pick(w, 50, 2000))
 	c.SnapshotRetryTicks = 5 + w.rand.IntN(50)
 	c.FetchTicks = 100 + w.rand.IntN(300)

@@ -260,7 +260,9 @@ func (d *daemon) heapToRead() int {
 // openNode reads what the disk holds and makes the node of it.
 func (d *daemon) openNode() error {
 	dir := d.cfg.Node.DataDir
-	store, err := raftlog.Open(filepath.Join(dir, logDir), raftlog.Options{LockTimeout: d.cfg.Disk.OpenTimeout, Logger: d.log})
+	store, err := raftlog.Open(filepath.Join(dir, logDir), raftlog.Options{
+		LockTimeout: d.cfg.Disk.OpenTimeout, Spares: raftlog.SparesFor(int64(d.cfg.Snapshot.LogBytes)), Logger: d.log,
+	})
 	if err != nil {
 		return d.logFault(err)
 	}
