@@ -437,26 +437,3 @@ func TestAddressChange(t *testing.T) {
 	a.SetMembers(configuration(b.member()))
 	a.rec.expect(t, "connected 2", 1)
 }
-
-// Members may be named, and may have addresses of IPv6.
-func TestNamesAndIPv6(t *testing.T) {
-	for _, host := range []string{"[::1]", "localhost"} {
-		t.Run(host, func(t *testing.T) {
-			if ln, err := net.Listen("tcp", host+":0"); err != nil {
-				t.Skipf("not on this machine: %v", err)
-			} else {
-				ln.Close()
-			}
-			a, b := run(t, Config{Listen: host + ":0"}, helloOf(1)), run(t, Config{Listen: host + ":0"}, helloOf(2))
-			member := func(n *testNode) raft.Member {
-				m := n.member()
-				m.Peer = fmt.Sprintf("%s:%d", host, n.Addr().(*net.TCPAddr).Port)
-				return m
-			}
-			a.SetMembers(configuration(member(b)))
-			b.SetMembers(configuration(member(a)))
-			a.rec.expect(t, "connected 2", 1)
-			b.rec.expect(t, "connected 1", 1)
-		})
-	}
-}
