@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
@@ -83,30 +84,53 @@ func TestLostReadBeforeAWriteIsRefused(t *testing.T) {
 }
 
 // A write that was replaced is not tried again behind a read of its connection
-// that was answered without it.
+// that was answered without it, whatever the level of that.
 func TestReplacedWriteBehindAnAnsweredRead(t *testing.T) {
+	for _, read := range []string{"r", "s"} {
+		t.Run(read, func(t *testing.T) {
+			c := newCluster(t, 3, nil)
+			h := c.elect(1)
+			k := h.client()
+			for _, o := range c.hosts[1:] {
+				o.hungDisk = true
+			}
+			k.submit("a", read)
+			c.settle()
+			k.want("-|-")
+			if len(h.r.groups) != 0 {
+				t.Fatal("the read is not confirmed")
+			}
+			c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
+			for _, o := range c.hosts[1:] {
+				o.hungDisk = false
+				o.restart() // without the entry
+			}
+			c.elect(2)
+			c.cut = nil
+			c.tick(10)
+			k.want("not applied|")
+			c.wantAll("")
+		})
+	}
+}
+
+// A read of the own state shows no less than a read before it, which waits for what the applier was not handed yet.
+func TestStaleReadBehindAReadSeesAsMuch(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	h := c.elect(1)
-	k := h.client()
-	for _, o := range c.hosts[1:] {
-		o.hungDisk = true
+	k, other := h.client(), h.client()
+	h.hungApplier = true
+	for range 2 * h.r.cfg.MaxJobs {
+		other.submit("a")
+		c.settle()
 	}
-	k.submit("a", "r")
+	k.submit("r", "s")
 	c.settle()
 	k.want("-|-")
-	if len(h.r.groups) != 0 {
-		t.Fatal("the read is not confirmed")
-	}
-	c.cut = func(from, to raft.NodeID) bool { return from == 1 || to == 1 }
-	for _, o := range c.hosts[1:] {
-		o.hungDisk = false
-		o.restart() // without the entry
-	}
-	c.elect(2)
-	c.cut = nil
-	c.tick(10)
-	k.want("not applied|")
-	c.wantAll("")
+	h.hungApplier = false
+	c.tick(2)
+	all := strings.TrimSuffix(strings.Repeat("a,", 2*h.r.cfg.MaxJobs), ",")
+	k.want(all + "|" + all)
 }
 
 // A follower's read whose packet was lost is not asked again once a later one

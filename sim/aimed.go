@@ -155,21 +155,61 @@ func (h *host) holdTransfer(m *raft.Message) {
 	})
 }
 
-// unsavedBid makes a follower stand whose disk was not even asked to take all of its log: what
-// is under way is there before its vote is, but one small write does not hold the rest.
-// Aimed at: a vote is asked for a log that is on the disk.
-func (h *host) unsavedBid() {
-	w := h.w
+// unsavedBid holds the disk of a follower back until its log has more than one write takes, lets
+// the leader die, and the disk go on once the follower stands: the write that holds its vote
+// does not hold the rest. Nobody else has more, or hears nobody first. Aimed at: a vote is asked
+// for a log that is on the disk.
+func (w *world) unsavedBid() bool {
 	l := w.leader()
-	if l == nil || l == h || l.paused || !slices.Contains(w.truth.voters, h.id) {
-		return
+	if l == nil || l.paused {
+		return false
 	}
-	w.count.Faults["unsaved-bid"]++
-	h.drive.slow = max(h.drive.slow, w.now+time.Second)
-	h.after(0, func() { w.end(l, killed) }) // its followers hear that it is gone
-	for _, o := range w.others(h, l) {
-		o.clock.starved = max(o.clock.starved, w.now+w.between(100*milli, time.Second)) // and this one is the first to stand
+	h := w.some(func(h *host) bool {
+		return h != l && h.up && !h.paused && slices.Contains(w.truth.voters, h.id) && l.to(h).sends()
+	})
+	if h == nil {
+		return false
 	}
+	others := w.others(h, l)
+	fill, most := w.now+w.electionTimeout(), 2*w.electionTimeout()+2*time.Second
+	for _, o := range others {
+		w.stall(l, o)
+		o.clock.starved = max(o.clock.starved, w.now+most)
+	}
+	h.drive.held = true
+	run, led, bids := h.run, l.run, false
+	w.watch(most, func(over bool) bool {
+		stands := bids && h.run == run && h.view.role == raft.Candidate
+		switch {
+		case over || h.run != run || stands:
+		case bids:
+			return false
+		case l.run != led || l.view.role != raft.Leader || l.paused || w.now > fill:
+		case !h.unwritten():
+			return false
+		default:
+			w.count.Faults["unsaved-bid"]++
+			bids = true
+			l.crash(killed) // its followers hear that it is gone
+			w.after(w.between(time.Second, 2*time.Second), l.start)
+		}
+		for _, o := range others {
+			w.unblock(l, o)
+		}
+		if bids && !stands && !over && h.run == run {
+			return false
+		}
+		if h.run == run {
+			h.release()
+		}
+		if !stands {
+			for _, o := range others {
+				o.clock.starved = min(o.clock.starved, w.now)
+			}
+		}
+		return true
+	})
+	return false // counted when it comes to the bid
 }
 
 // unwritten tells whether a host's log has more that its disk was not asked to take than one

@@ -27,6 +27,7 @@ type client struct {
 	h      *host // nil: not connected
 	wire   *wire
 	stale  bool // the connection reads what its node has (READONLY)
+	either bool // each read of the connection draws whether it does (READONLY and READWRITE in turns)
 	shown  raft.Index
 	placed []placed
 	slot   uint64
@@ -163,6 +164,7 @@ func (c *client) join(h *host) {
 	c.h, c.wire = h, &wire{c: c}
 	c.wire.conn = node.NewConn(c.wire)
 	c.stale = !c.sessions && c.w.chance(4) && !c.w.calm
+	c.either = !c.stale && c.w.rand.IntN(100) < c.w.plan.either && !c.w.calm
 	c.shown, c.placed, c.slot, c.refused = 0, nil, 0, 0
 	c.room = 1 + c.w.rand.IntN(c.w.plan.pipeline)
 }

@@ -14,6 +14,7 @@ type drive struct {
 	slowest  time.Duration // of a write
 	slow     time.Duration // until then writes take up to 400 ms
 	hung     time.Duration // until then it does nothing
+	held     bool          // nor does it until release
 	fails    bool          // the next write fails
 	damaged  bool          // stored bytes of the log are not what was written
 	ghost    bool          // it was made to forget, and is fenced or on its way to be
@@ -24,10 +25,11 @@ type drive struct {
 
 	since   time.Duration // start of the write under way
 	landing bool
+	waiting bool // held, and the write under way would be done
 }
 
 // reset is what a start of the process changes.
-func (d *drive) reset() { d.landing, d.fails = false, false }
+func (d *drive) reset() { d.landing, d.fails, d.held, d.waiting = false, false, false, false }
 
 var errDisk = errors.New("input/output error")
 
@@ -80,6 +82,10 @@ func (h *host) landed() {
 		h.kernel(d.hung-w.now, h.often.landed)
 		return
 	}
+	if d.held {
+		d.waiting = true
+		return
+	}
 	seqs := h.disk.Flight()
 	h.disk.Confirm(1)
 	w.rules.stored(h)
@@ -99,6 +105,16 @@ func (h *host) landed() {
 			h.loop.Wrote(seq, took)
 		})
 	})
+}
+
+// release lets a disk go on that was held.
+func (h *host) release() {
+	d := &h.drive
+	d.held = false
+	if d.waiting {
+		d.waiting = false
+		h.kernel(0, h.often.landed)
+	}
 }
 
 // diskTime is how long one write takes: mostly near the least, sometimes near the most.

@@ -76,6 +76,7 @@ func allFaults() []fault {
 		}},
 		{name: "held-echoes", do: (*world).heldEchoes, aimed: true},
 		{name: "held-transfer", do: (*world).heldTransfer, aimed: true},
+		{name: "unsaved-bid", do: (*world).unsavedBid, aimed: true},
 		{name: "clock-jump", do: on((*world).jump)},
 		{name: "transfer", do: (*world).transfer},
 		{name: "take-snapshot", do: on(func(w *world, h *host) bool {
@@ -373,10 +374,6 @@ func (h *host) aim() {
 		slices.ContainsFunc(v.fresh, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) && w.perMille(w.plan.aimConfig) {
 		w.count.Faults["changing"]++
 		h.strike()
-		return
-	}
-	if w.plan.aimUnsaved > 0 && v.role == raft.Follower && h.unwritten() && w.perMille(w.plan.aimUnsaved) {
-		h.unsavedBid()
 	}
 }
 

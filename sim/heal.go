@@ -55,6 +55,7 @@ func (w *world) heal() {
 	for _, h := range w.hosts {
 		d := &h.drive
 		d.slow, d.hung, d.fails = 0, min(d.hung, w.now), false
+		h.release()
 		h.hung = min(h.hung, w.now)
 		h.clock.starved = 0
 		h.fs.Inject(nil)

@@ -41,6 +41,7 @@ type plan struct {
 	valueBytes     int
 	feed           feed.Config   // of each node
 	watch          time.Duration // between two looks of a watcher
+	either         int           // percent of connections whose reads draw their level, each its own
 	exotic         int           // percent of requests that are more than GET, SET and APPEND
 	flush          int           // per mille of those on mixed keys that remove all keys
 	crowd          int           // clients that rush now and then; 0: none
@@ -52,7 +53,6 @@ type plan struct {
 	nemesis        time.Duration // pause between faults
 	aimElected     int           // per mille: a fresh leader is crashed or cut off
 	aimPromise     int           // per mille of writes with a new vote or term: a crash while it is in flight
-	aimUnsaved     int           // per mille of events of a follower whose disk lags: it is made to stand
 	aimConfig      int           // per mille of fresh configurations: who has it is crashed or cut off
 	lateBirth      bool
 	special        string  // at most one of the faults that only others can mend
@@ -107,6 +107,7 @@ func (w *world) draw() plan {
 		valueBytes:     pick(w, 0, 20, 300),
 		feed:           feed.Config{Events: pick(w, 16, 256, 4096), Bytes: pick[int64](w, 5_000, 1<<20), Lag: pick(w, 0, 8)},
 		watch:          pick(w, 5*milli, 50*milli, 500*milli),
+		either:         pick(w, 0, 30, 100),
 		exotic:         pick(w, 0, 15, 30, 60),
 		flush:          pick(w, 0, 0, 5, 20),
 		crowd:          pick(w, 0, 0, 0, 16, 24),
@@ -134,7 +135,6 @@ func (w *world) draw() plan {
 	p.drift, p.diskSpikes = sometimes(2, 40), sometimes(3, 30)
 	p.fileFaults, p.corrupt = sometimes(2, 300), sometimes(3, 100)
 	p.aimElected, p.aimPromise, p.aimConfig = sometimes(3, 500), sometimes(3, 200), sometimes(2, 500)
-	p.aimUnsaved = sometimes(2, 300)
 	p.keepNamed(w.opt.Faults)
 	// A disk that forgot takes its node out of all elections until it has caught
 	// up: when members come and go besides, that could be for ever. So a run has one of these.
@@ -170,7 +170,6 @@ func (p *plan) climate() []climate {
 		{"clock-drift", &p.drift, 10}, {"disk-spike", &p.diskSpikes, 10},
 		{"file-error", &p.fileFaults, 50}, {"corrupt-transfer", &p.corrupt, 20},
 		{"elected", &p.aimElected, 100}, {"crash-unsaved-promise", &p.aimPromise, 50}, {"changing", &p.aimConfig, 100},
-		{"unsaved-bid", &p.aimUnsaved, 20},
 	}
 }
 
@@ -231,6 +230,9 @@ func (h *host) nodeConfig() node.Config {
 		r.MaxWriteBytes = 1 + w.rand.IntN(pick(w, 60, 800))
 		r.MaxUncommittedBytes = 1000 + w.rand.IntN(8000)
 		r.MaxRetainedBytes = 60_000 + w.rand.IntN(200_000)
+	}
+	if slices.ContainsFunc(p.faults, func(f fault) bool { return f.name == "unsaved-bid" }) {
+		r.MaxWriteBytes = min(r.MaxWriteBytes, 1+w.rand.IntN(200)) // else one write holds all that there is
 	}
 	h.writeBytes = r.MaxWriteBytes
 	return c

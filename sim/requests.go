@@ -143,10 +143,10 @@ func toldWeak(x *linear.Op, res *statemachine.Result) bool {
 	return toldRan(x, res) && x.Ran
 }
 
-// reads makes o a read, linearizable unless the connection is one of its node's own state.
+// reads makes o a read, linearizable unless the connection reads its node's own state, always or this time.
 func (c *client) reads(o *op, verb, key string) {
 	o.verb, o.key, o.kind = verb, key, node.Read
-	if c.stale {
+	if c.stale || c.either && c.w.chance(2) {
 		o.kind = node.StaleRead
 	}
 }
@@ -164,7 +164,7 @@ func (c *client) poll(h *host) {
 		c.leave()
 	}
 	c.join(h)
-	c.stale = false
+	c.stale, c.either = false, false
 	w.unique++
 	o := &op{c: c, n: w.unique, call: w.now}
 	cmd := c.get(o, c.key(pick(w, "reg", "tok")))

@@ -11,7 +11,7 @@ import (
 func acknowledgedIsDurable(w *world) *rule {
 	r := &rule{name: "acknowledged is durable on a quorum", source: "raft paper 5.3; thesis 10.2.1"}
 	r.counted = func(h *host, top *fact, voters []raft.NodeID) {
-		if have := w.onDisk(voters, top.EntryID); voters != nil && have <= len(voters)/2 {
+		if have := w.onDisk(voters, top.EntryID); have <= len(voters)/2 {
 			r.broken(w, "leader %v commits %v, which is on %d disks of %d", h.id, top.EntryID, have, len(voters))
 		}
 	}

@@ -29,7 +29,7 @@ type rule struct {
 	gone      func(*host)                                    // it hears that a peer's process is dead
 	snapshot  func(*host, raft.SnapshotMeta)                 // a snapshot was reported durable
 	committed func(*host, *fact, *raft.Entry)                // a leader committed an entry, the first time
-	counted   func(h *host, top *fact, voters []raft.NodeID) // a leader committed up to top by counting; voters is nil if it has stepped down since
+	counted   func(h *host, top *fact, voters []raft.NodeID) // a leader committed up to top by counting; it may have stepped down since, in the same turn
 	applied   func(*host, *fact, *raft.Entry, []byte)
 	replied   func(*op, *node.Reply)
 	watched   func(*watcher, *feed.Event) // a subscriber is shown a change
@@ -201,13 +201,10 @@ func (r *rules) commit(h *host) {
 	}
 	top := &t.log[len(t.log)-1]
 	voters := v.voters
-	if r.w.onDisk(voters, top.EntryID) <= len(voters)/2 {
-		switch {
-		case v.wasVoters != nil:
-			voters = v.wasVoters // it counted before it appended a change in the same turn
-		case v.role != raft.Leader:
-			voters = nil // it has lost the configuration that it counted by
-		}
+	if v.wasVoters != nil && r.w.onDisk(voters, top.EntryID) <= len(voters)/2 {
+		// It counted before it appended a change in the same turn, or before it stepped down
+		// and its log was cut back. No third one can hide in a turn: operators are heard behind messages.
+		voters = v.wasVoters
 	}
 	t.voters = voters
 	for _, k := range r.all {

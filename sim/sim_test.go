@@ -77,6 +77,7 @@ var kinds = []string{
 	"getex", "setrange", "incrbyfloat", "bitop", "bitfield", "bitpos", "getrange", "lcs", "flushall",
 	"publish", "user-set", "user-set in vain", "user-del", "users", "verify", "verify agreed",
 	"feed event", "feed gap", "feed cut off",
+	"read behind one of another level",
 }
 
 // Fresh seeds at each commit: those that always run find what they found.

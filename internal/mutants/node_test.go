@@ -61,6 +61,12 @@ var nodeMutants = []mutant{
 	{"a lost read overtakes a write", "reads: asked again only where that keeps the order", "node/reads.go", []edit{
 		{"{ return l.lastWrite > o.seq || l.readSeq > o.seq }", "{ return false }"},
 	}, []string{"node TestOutcomesAreTrue"}},
+	{"a stale read goes before a read that is under way", "requests of a connection take effect in their order, whatever their levels", "node/reads.go", []edit{
+		{"		index = max(index, l.lastRead)\n	}\n	o.seq = l.nextSeq()\n	l.readSeq,", "	}\n	o.seq = l.nextSeq()\n	l.readSeq,"},
+	}, []string{"node TestStaleReadBehindAReadSeesAsMuch"}},
+	{"a write is tried again behind a stale read", "requests of a connection take effect in their order, whatever their levels", "node/reads.go", []edit{
+		{"	l.readSeq, l.lastRead = o.seq, index\n	l.stale++", "	l.lastRead = index\n	l.stale++"},
+	}, []string{"node TestReplacedWriteBehindAnAnsweredRead"}},
 	{"a stale read goes back", "READONLY never goes below what the connection was shown", "node/reads.go", []edit{
 		{"	l := &c.lane\n	index := l.shown\n", "	l := &c.lane\n	index := raft.Index(0)\n"},
 	}, []string{"node TestOutcomesAreTrue"}},

@@ -66,6 +66,15 @@ var simMutants = []mutant{
 	{"a session that is used stays old", "the session that was used longest ago goes", "statemachine/sessions.go", []edit{
 		{"	s.lasting.add(e.head())\n	s.unlink(e)\n	s.link(e)\n", "	s.lasting.add(e.head())\n"},
 	}, []string{replicas}},
+	{"a leader commits what it has as it steps down", "acknowledged is durable on a quorum, in the turn in which a leader steps down too", "raft/leader.go", []edit{
+		{"	case !r.reachesQuorum():\n", "	case !r.reachesQuorum():\n		if t, _ := r.log.term(r.w.stable); t == r.term {\n			r.commit = max(r.commit, r.w.stable)\n		}\n"},
+	}, []string{replicas}},
+	{"a read of the own state does not wait for its connection's writes", "requests of a connection take effect in their order, whatever their levels", "node/reads.go", []edit{
+		{"	if l.writes > 0 && l.last.Term == l.mode.term {\n		index = max(index, l.last.Index)\n	}\n", ""},
+	}, []string{replicas}},
+	{"levels mix while requests are at the leader", "requests of a connection take effect in their order, whatever their levels", "node/pump.go", []edit{
+		{"	case kind == StaleRead:\n		want = mode{kind: StaleRead}\n", "	case kind == StaleRead:\n		want = l.mode\n"},
+	}, []string{replicas}},
 	// What the simulator found, each by its named test.
 	{"a lost read goes before the writes before it", "writes and reads of one connection take effect in their order", "node/conn.go", []edit{
 		{"l.waiting.at(i+1).place < o.place", "false"},
