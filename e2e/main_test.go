@@ -367,6 +367,12 @@ func sameState(t *testing.T, c *selftest.Cluster) {
 // anyway, a node that takes every jump for silence has one each time.
 func steady(t *testing.T, c *selftest.Cluster, what string, f func()) {
 	t.Helper()
+	atMost(t, c, 1, what, f)
+}
+
+// atMost makes sure that f costs so many elections at most.
+func atMost(t *testing.T, c *selftest.Cluster, elections uint64, what string, f func()) {
+	t.Helper()
 	before, err := leader(t, c).Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -376,7 +382,7 @@ func steady(t *testing.T, c *selftest.Cluster, what string, f func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after.Term > before.Term+1 {
+	if after.Term > before.Term+elections {
 		t.Errorf("%s: term %d became %d", what, before.Term, after.Term)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,20 +151,33 @@ func TestGarbageOnThePorts(t *testing.T) {
 	}
 }
 
-// SIGTERM hands leadership over, answers what is open, and ends with 0.
+// PC-11: SIGTERM hands leadership over, answers what is open, and ends with 0, all of it in time.
 func TestTerminateIsOrderly(t *testing.T) {
 	parallel(t)
-	c := start(t, selftest.Options{})
+	c := start(t, selftest.Options{YAML: calm})
 	torment(t, c, func(w *selftest.Workload) {
 		for range rounds(2, 10) {
 			n := leader(t, c)
+			before := len(logOf(t, n))
 			n.Terminate()
-			code, err := n.Wait(deadline(t))
-			if err != nil || code != 0 {
-				t.Fatalf("%s ended with %d, %v", n.Name, code, err)
+			if err := n.Ends(deadline(t), 0); err != nil {
+				t.Fatal(err)
 			}
+			log := string(logOf(t, n)[before:])
+			if !regexp.MustCompile(`"handed leadership over",.*"error":null`).MatchString(log) {
+				t.Errorf("%s handed leadership to nobody:\n%s", n.Name, log)
+			}
+			stoppedInTime(t, n, log)
 			progress(t, w)
 			startOne(t, c, n)
 		}
 	})
+}
+
+// stoppedInTime looks at the log of a node that was told to stop.
+func stoppedInTime(t *testing.T, n *selftest.Node, log string) {
+	t.Helper()
+	if strings.Contains(log, "not everything was finished in time") || strings.Contains(log, "clients were cut off") {
+		t.Errorf("%s did not stop in time:\n%s", n.Name, n.Tail(5))
+	}
 }

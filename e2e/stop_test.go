@@ -162,9 +162,7 @@ func TestTerminateInAnElectionAndInASnapshot(t *testing.T) {
 		if err := n.Ends(deadline(t), 0); err != nil {
 			t.Fatal(err)
 		}
-		if log := string(logOf(t, n)); strings.Contains(log, "not everything was finished in time") || strings.Contains(log, "clients were cut off") {
-			t.Errorf("%s did not stop in time:\n%s", n.Name, n.Tail(5))
-		}
+		stoppedInTime(t, n, string(logOf(t, n)))
 	}
 
 	// In a snapshot: a file is being written.
