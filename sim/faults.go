@@ -365,10 +365,19 @@ func (h *host) aim() {
 	if w.calm {
 		return
 	}
-	if v.role == raft.Leader && (v.was.role != raft.Leader || v.was.term != v.term) && w.perMille(w.plan.aimElected) {
-		w.count.Faults["elected"]++
-		h.strike()
-		return
+	if elected := v.role == raft.Leader && (v.was.role != raft.Leader || v.was.term != v.term); elected {
+		if w.plan.has("member-change") && w.chance(2) {
+			h.after(0, func() { // before anything of its term is committed
+				if h.core().Role() == raft.Leader && w.changeAt(h) {
+					w.count.Faults["member-change"]++
+				}
+			})
+		}
+		if w.perMille(w.plan.aimElected) {
+			w.count.Faults["elected"]++
+			h.strike()
+			return
+		}
 	}
 	if len(v.fresh) > 0 && v.was.last.Index > 0 && w.plan.aimConfig > 0 &&
 		slices.ContainsFunc(v.fresh, func(e raft.Entry) bool { return e.Type == raft.EntryConfig }) && w.perMille(w.plan.aimConfig) {

@@ -41,6 +41,7 @@ type plan struct {
 	valueBytes     int
 	feed           feed.Config   // of each node
 	watch          time.Duration // between two looks of a watcher
+	fleeting       int           // percent of writes whose key expires soon
 	either         int           // percent of connections whose reads draw their level, each its own
 	exotic         int           // percent of requests that are more than GET, SET and APPEND
 	flush          int           // per mille of those on mixed keys that remove all keys
@@ -107,6 +108,7 @@ func (w *world) draw() plan {
 		valueBytes:     pick(w, 0, 20, 300),
 		feed:           feed.Config{Events: pick(w, 16, 256, 4096), Bytes: pick[int64](w, 5_000, 1<<20), Lag: pick(w, 0, 8)},
 		watch:          pick(w, 5*milli, 50*milli, 500*milli),
+		fleeting:       pick(w, 0, 0, 50),
 		either:         pick(w, 0, 30, 100),
 		exotic:         pick(w, 0, 15, 30, 60),
 		flush:          pick(w, 0, 0, 5, 20),
@@ -179,6 +181,11 @@ type climate struct {
 	least int
 }
 
+// has tells whether faults of a kind are injected in this run.
+func (p *plan) has(name string) bool {
+	return slices.ContainsFunc(p.faults, func(f fault) bool { return f.name == name })
+}
+
 // keepNamed switches off what is not named; nil names nothing and switches nothing off.
 func (p *plan) keepNamed(names []string) {
 	if names == nil {
@@ -231,7 +238,7 @@ func (h *host) nodeConfig() node.Config {
 		r.MaxUncommittedBytes = 1000 + w.rand.IntN(8000)
 		r.MaxRetainedBytes = 60_000 + w.rand.IntN(200_000)
 	}
-	if slices.ContainsFunc(p.faults, func(f fault) bool { return f.name == "unsaved-bid" }) {
+	if p.has("unsaved-bid") {
 		r.MaxWriteBytes = min(r.MaxWriteBytes, 1+w.rand.IntN(200)) // else one write holds all that there is
 	}
 	h.writeBytes = r.MaxWriteBytes

@@ -75,6 +75,8 @@ func (c *client) request(o *op) statemachine.Command {
 		return c.exotic(o)
 	}
 	switch n := w.rand.IntN(10); {
+	case n >= 4 && w.rand.IntN(100) < w.plan.fleeting:
+		return c.fleeting(o)
 	case n < 4:
 		return c.get(o, c.key(pick(w, "reg", "tok")))
 	case n < 7:
@@ -86,11 +88,17 @@ func (c *client) request(o *op) statemachine.Command {
 		o.does("set", c.key("reg"), w.value())
 		return command(statemachine.OpSet, o.key, o.value)
 	default:
-		o.verb, o.key, o.value = "ttl", fmt.Sprintf("tmp-%d", w.rand.IntN(50)), w.token()
-		cmd := command(statemachine.OpSet, o.key, o.value)
-		cmd.Flags, cmd.Num = statemachine.FlagIn, 1+w.rand.Int64N(2000)
-		return cmd
+		return c.fleeting(o)
 	}
+}
+
+// fleeting writes a key that expires soon.
+func (c *client) fleeting(o *op) statemachine.Command {
+	w := c.w
+	o.verb, o.key, o.value = "ttl", fmt.Sprintf("tmp-%d", w.rand.IntN(50)), w.token()
+	cmd := command(statemachine.OpSet, o.key, o.value)
+	cmd.Flags, cmd.Num = statemachine.FlagIn, 1+w.rand.Int64N(2000)
+	return cmd
 }
 
 // does says what a write does to an object of the history.

@@ -173,9 +173,10 @@ func (h *host) mended() {
 // changeMember asks some leader for a random change of membership.
 func (w *world) changeMember() bool {
 	l := w.someLeader()
-	if l == nil {
-		return false
-	}
+	return l != nil && w.changeAt(l)
+}
+
+func (w *world) changeAt(l *host) bool {
 	c := l.core().Status().Config
 	m := c.Members[w.rand.IntN(len(c.Members))]
 	switch {
