@@ -41,8 +41,8 @@ func TestCostOfAWrite(t *testing.T) {
 	if got := m.Batches.Load() - batches; got != rounds {
 		t.Errorf("%d jobs for %d batches, want one each", got, rounds)
 	}
-	if per := allocs / batch; per > 0.25 {
-		t.Errorf("%.2f allocations a write, want at most 0.25", per)
+	if per := allocs / batch; per > 0.1 {
+		t.Errorf("%.2f allocations a write, want at most 0.1", per)
 	}
 	t.Logf("%.2f allocations a write", allocs/batch)
 }

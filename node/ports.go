@@ -22,6 +22,7 @@ type Store interface {
 // Machine is the replicated state. Only the applier goroutine calls it.
 type Machine interface {
 	// Apply applies a committed entry of any type, in order, and appends the result to dst.
+	// It may keep the entry's data, which never changes, as the log does.
 	Apply(e raft.Entry, dst []byte) []byte
 	// Query evaluates a command that changes nothing and appends the result to dst.
 	Query(cmd, dst []byte) []byte

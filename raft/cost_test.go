@@ -48,8 +48,8 @@ func TestCostOfAWrite(t *testing.T) {
 	if per := float64(writes) / n; per > 2.0/batch {
 		t.Errorf("%.3f disk writes a write, want at most %.3f", per, 2.0/batch)
 	}
-	if per := allocs / batch; per > 0.25 {
-		t.Errorf("%.2f allocations a write, want at most 0.25", per)
+	if per := allocs / batch; per > 0.1 {
+		t.Errorf("%.2f allocations a write, want at most 0.1", per)
 	}
 	t.Logf("%.3f messages, %.3f disk writes, %.2f allocations", float64(messages)/n, float64(writes)/n, allocs/batch)
 }

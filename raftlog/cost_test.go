@@ -29,8 +29,8 @@ func TestCostOfAWrite(t *testing.T) {
 	if got, want := b.Transactions()-before, w.Seq-writes; got != want {
 		t.Errorf("%d transactions for %d writes", got, want)
 	}
-	if per := allocs / batch; per > 2.5 {
-		t.Errorf("%.2f allocations an entry, want at most 2.5", per)
+	if per := allocs / batch; per > 2.2 {
+		t.Errorf("%.2f allocations an entry, want at most 2.2", per)
 	}
 	t.Logf("%.2f allocations an entry", allocs/batch)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 // Op is what a command does. The numbers are in the log for ever.
@@ -123,6 +124,17 @@ const MaxArgs = 1 << 20
 
 // ErrMalformed means that bytes are not a command or result that this package made.
 var ErrMalformed = errors.New("malformed bytes")
+
+// EncodedSize is how many bytes AppendCommand appends.
+func EncodedSize(c Command) int {
+	n := 1 + uvarintLen(uint64(c.Flags)) + uvarintLen(uint64(c.Num<<1)^uint64(c.Num>>63)) + uvarintLen(c.Seq) + uvarintLen(uint64(len(c.Args)))
+	for _, a := range c.Args {
+		n += uvarintLen(uint64(len(a))) + len(a)
+	}
+	return n
+}
+
+func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 // AppendCommand appends the encoding of c to dst.
 func AppendCommand(dst []byte, c Command) []byte {

@@ -294,6 +294,7 @@ func (v *view) stepKeys(s *state, dst []byte, limit int) []byte {
 			return false
 		}
 		if it.version <= frozen {
+			it.settle()
 			emit(it.record())
 		} else {
 			skipped++

@@ -76,6 +76,12 @@ func TestFrozenViewIsAPointInTime(t *testing.T) {
 			t.Fatalf("%d bytes held back at the end", held)
 		}
 		a.Thaw()
+		a.st.tree.Scan(func(it *item) bool {
+			if it.keyLen&valueLent != 0 && it.version <= uint64(at.Last.Index) {
+				t.Fatalf("key %q of entry %d is still lent by the log, which the snapshot of %d lets go", it.key(), it.version, at.Last.Index)
+			}
+			return true
+		})
 
 		// And it restores: the same state, the same bytes again.
 		b := New(DefaultLimits())

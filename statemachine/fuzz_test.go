@@ -51,6 +51,9 @@ func FuzzDecodeCommand(f *testing.F) {
 		if cap(c.Args) > 4*len(b)+16 {
 			t.Fatalf("room for %d arguments from %d bytes", cap(c.Args), len(b))
 		}
+		if n := len(AppendCommand(nil, c)); n != EncodedSize(c) {
+			t.Fatalf("%+v takes %d bytes, EncodedSize says %d", c, n, EncodedSize(c))
+		}
 		var again Command
 		if err := again.Decode(AppendCommand(nil, c)); err != nil || len(again.Args) != len(c.Args) || again.Num != c.Num || again.Seq != c.Seq {
 			t.Fatalf("%+v became %+v, %v", c, again, err)

@@ -23,7 +23,8 @@ type item struct {
 const (
 	keyFar    = 1 << 31 // the key is in a string of its own
 	valueRoom = 1 << 30 // the value has room behind it, up to roomFor its length
-	keyBits   = keyFar | valueRoom
+	valueLent = 1 << 29 // the value is a part of the entry of this version, see state.borrow
+	keyBits   = keyFar | valueRoom | valueLent
 )
 
 // newItem makes an item with its own copy of the key.
@@ -97,10 +98,17 @@ func (it *item) value() []byte {
 
 // setValue gives the item a value, which it owns from now on, without any room behind it.
 func (it *item) setValue(value []byte) {
-	it.keyLen &^= valueRoom
+	it.keyLen &^= valueRoom | valueLent
 	it.valueLen = uint32(len(value))
 	if it.data = nil; len(value) > 0 {
 		it.data = unsafe.SliceData(value)
+	}
+}
+
+// settle gives a value that is lent a copy of its own.
+func (it *item) settle() {
+	if it.keyLen&valueLent != 0 {
+		it.setValue(own(it.value()))
 	}
 }
 

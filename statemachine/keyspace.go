@@ -32,6 +32,7 @@ func (s *state) reschedule(it *item, deadline int64) {
 	s.view.keepKey(it)
 	k := xxh3.HashString128(it.key())
 	s.running.sub(it.head(k))
+	it.settle()
 	it.version = uint64(s.applied.Index)
 	s.schedule(it, deadline)
 	s.running.add(it.head(k))
@@ -99,6 +100,7 @@ func (m *Machine) rename(c *Command, dst []byte) []byte {
 	if there != nil && nx {
 		return appendInt(dst, 0)
 	}
+	it.settle() // the other item is another version
 	value, deadline := it.value(), it.deadline
 	s.remove(it, "rename_from", ofAny)
 	s.put(there, to, value, deadline, "rename_to", ofAny)
@@ -121,6 +123,7 @@ func (m *Machine) copyKey(c *Command, dst []byte) []byte {
 	if dst, bad := m.tooLarge(to, 0, dst); bad {
 		return dst
 	}
+	it.settle() // the other item is another version
 	// Both have the same bytes, which nobody changes. The room behind them stays
 	// that of the first one: APPEND to the second moves it.
 	s.put(there, to, it.value(), it.deadline, "copy_to", ofAny)

@@ -36,7 +36,8 @@ func New(l Limits) *Machine {
 
 // Apply applies the next committed entry and appends the result to dst. A
 // command that is malformed or refused answers an error result and only moves
-// index and time. The entry's data is not kept.
+// index and time. The entry's data must never change: values may stay where they are in it
+// until a view frozen at or above it was encoded.
 //
 // An entry that this binary can't know the meaning of (unknown type, operation
 // or flag), or that is not the next one, is never skipped: Apply panics with a

@@ -510,16 +510,60 @@ func TestAppendSharesNothingVisible(t *testing.T) {
 	}
 }
 
-// The entry's bytes belong to the log: the state keeps none of them.
-func TestStateCopiesEntries(t *testing.T) {
-	r := newRig(t)
-	for _, c := range []Command{cmd(OpSet, "key", "value"), cmd(OpAppend, "app", "value"), cmd(OpMSet, "m", "value"), cmd(OpAppend, "app", "more")} {
-		data := AppendCommand(nil, c)
-		r.m.Apply(r.entry(data), nil)
+// lends is a rig whose entries can be cleared up to one of them, as if the log had dropped
+// them and their memory were used again.
+type lends struct {
+	*rig
+	data [][]byte // of the entries from 1 on
+}
+
+func (l *lends) do(c Command) {
+	data := AppendCommand(nil, c)
+	l.data = append(l.data, data)
+	l.raw(data)
+}
+
+// Of an entry that a snapshot covers the state keeps no bytes, whatever was done to
+// the key since: not before the view, and not while it was walked either.
+func TestASnapshotSettlesWhatTheLogLent(t *testing.T) {
+	l := &lends{rig: newRig(t)}
+	before := []Command{
+		cmd(OpSet, "set", "value"), cmd(OpMSet, "m", "value"), cmd(OpAppend, "app", "value"), cmd(OpAppend, "app", "more"),
+		cmd(OpSet, "added", "value"), cmd(OpAppend, "added", "more"), cmd(OpSet, "name", "value"), cmd(OpRename, "name", "b"),
+		cmd(OpSet, "from", "value"), cmd(OpCopy, "from", "to"), cmd(OpSet, "timed", "value"),
+		cmd(OpSet, "x1", "value"), cmd(OpSet, "x2", "value"), cmd(OpSet, "x3", "value"), cmd(OpSet, "x4", "value"),
+	}
+	for _, c := range before {
+		l.do(c)
+	}
+	if err := l.m.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	covered := len(l.data)
+	// Newer versions of keys that the walk has not met yet, with values of before.
+	for _, c := range []Command{
+		cmd(OpRename, "x1", "a1"), cmd(OpCopy, "x2", "a2"), cmd(OpExpire, "timed").with(1e9, FlagIn),
+		cmd(OpExpire, "x3").with(1e9, FlagIn), cmd(OpPersist, "x3"), cmd(OpGetEx, "x4").with(1e9, FlagIn), cmd(OpSet, "new", "lent"),
+	} {
+		l.do(c)
+	}
+	for done := false; !done; {
+		var err error
+		if _, done, err = l.m.Step(nil, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.m.Thaw()
+	for _, data := range l.data[:covered] {
 		clear(data)
 	}
-	r.m.st.check(t)
-	if got := r.query(cmd(OpMGet, "key", "app", "m")); got != `["value" "valuemore" "value"]` {
-		t.Error(got)
+	l.m.st.check(t)
+	all := cmd(OpMGet, "set", "m", "app", "added", "b", "from", "to", "timed", "a1", "x2", "a2", "x3", "x4", "new")
+	want := `["value" "value" "valuemore" "valuemore" "value" "value" "value" "value" "value" "value" "value" "value" "value" "lent"]`
+	if got := l.query(all); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if it := l.m.st.keys.get([]byte("new")); it.keyLen&valueLent == 0 {
+		t.Error("a value that no snapshot covers is a copy: the log and the state hold it twice")
 	}
 }

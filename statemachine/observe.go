@@ -28,23 +28,24 @@ const (
 
 // Change is what Machine.Observe tells.
 type Change struct {
-	Kind  ChangeKind
-	Index raft.Index // of the entry that made it
-	Time  raft.Time  // log time at that entry
+	Kind    ChangeKind
+	Deleted bool // the key is gone
 
 	// Event is Redis's name of a keyspace event: set, append, del, expired,
 	// incrby, expire, persist, rename_from, rename_to and so on. Class is the
 	// letter of notify-keyspace-events that it belongs to: $ of strings, g of any
 	// key, x expired, n new.
-	Event string
 	Class byte
+	Event string
+
+	Index raft.Index // of the entry that made it
+	Time  raft.Time  // log time at that entry
 
 	// Key and Value are part of the state: they never change, must not be written
 	// to, and may be kept; a kept key may keep its last value in memory.
 	// Value is nil when Deleted.
 	Key      []byte
 	Value    []byte
-	Deleted  bool
 	Version  uint64 // index of this entry; of a deleted key too
 	Deadline int64  // in milliseconds since the Unix epoch; 0 is none
 }

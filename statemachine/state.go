@@ -33,6 +33,8 @@ const birthBuckets = 4096
 // Invariants (check in the tests verifies them):
 //
 //	keys and tree hold the same items, under their keys
+//	a value that is lent is a part of the entry of its item's version; of the versions up
+//	  to that of the last view that was walked to its end none is
 //	timers holds the items with a deadline, each under its present one
 //	the list from oldest to newest holds all sessions, ascending by used and by usedAt
 //	running is the sum of all elements of keys, lasting that of sessions and users,
@@ -126,6 +128,16 @@ func (s *state) current(key []byte) *item {
 // current returned. The event, one of strings, is what observers are told.
 func (s *state) store(it *item, key, value []byte, deadline int64, event string) *item {
 	return s.put(it, key, value, deadline, event, ofStrings)
+}
+
+// borrow is store for a value that is a part of the present entry. The log keeps the entry
+// anyway until a snapshot covers it, so that until then the value is in memory once, not
+// twice. The walk of a frozen view comes by every such item and settles it: a small
+// value would else keep all that came with it. Nothing but memory depends on that.
+func (s *state) borrow(it *item, key, value []byte, deadline int64, event string) *item {
+	it = s.store(it, key, value, deadline, event)
+	it.keyLen |= valueLent
+	return it
 }
 
 // put is store with an event of any class.

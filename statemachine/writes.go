@@ -93,7 +93,7 @@ func (m *Machine) tooLarge(key []byte, valueBytes int, dst []byte) ([]byte, bool
 	return dst, false
 }
 
-// own copies a value out of the entry, which the log holds on to.
+// own copies a value out of the entry, which the log holds on to and all that came with it.
 func own(value []byte) []byte {
 	v := make([]byte, len(value))
 	copy(v, value)
@@ -173,7 +173,7 @@ func (s *state) assign(c *Command, it *item, deadline int64) {
 	}
 	switch {
 	case deadline == 0 || deadline > s.nowMillis():
-		it = s.store(it, c.Args[0], own(c.Args[1]), deadline, "set")
+		it = s.borrow(it, c.Args[0], c.Args[1], deadline, "set")
 		if c.Flags&(FlagIn|FlagAt) != 0 {
 			s.noted(it, "expire", ofAny)
 		}
@@ -228,7 +228,7 @@ func (m *Machine) mset(c *Command, dst []byte) []byte {
 		}
 	}
 	for i := 0; i < len(c.Args); i += 2 {
-		m.st.store(m.st.current(c.Args[i]), c.Args[i], own(c.Args[i+1]), 0, "set")
+		m.st.borrow(m.st.current(c.Args[i]), c.Args[i], c.Args[i+1], 0, "set")
 	}
 	if c.Op == OpMSetNX {
 		return appendInt(dst, 1)

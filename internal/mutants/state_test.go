@@ -62,7 +62,10 @@ var stateMutants = []mutant{
 	{"MSETNX writes what it may", "a command takes effect whole or not at all", "statemachine/writes.go", []edit{
 		{"			if _, live := m.st.find(c.Args[i]); live {\n				return appendInt(dst, 0)\n			}\n", "			_ = i\n"},
 	}, []string{"statemachine TestMachineAgainstModel"}},
-	{"a value is kept in the log's memory", "the entry's data is not kept", "statemachine/writes.go", []edit{
+	{"a value stays in the log's memory", "of an entry that a snapshot covers nothing is kept", "statemachine/writes.go", []edit{
 		{"	v := make([]byte, len(value))\n	copy(v, value)\n	return v\n", "	return value\n"},
-	}, []string{"statemachine TestStateCopiesEntries"}},
+	}, []string{"statemachine TestASnapshotSettlesWhatTheLogLent"}},
+	{"a copied key borrows of an older entry", "of an entry that a snapshot covers nothing is kept", "statemachine/keyspace.go", []edit{
+		{"	it.settle() // the other item is another version\n	// Both", "	// Both"},
+	}, []string{"statemachine TestASnapshotSettlesWhatTheLogLent"}},
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 
@@ -444,4 +445,12 @@ func FuzzParsePlace(f *testing.F) {
 			}
 		})
 	})
+}
+
+// Sixty-five thousand of them are kept: a block of events is a page of memory, and what
+// is counted for one is what it takes.
+func TestABlockOfEventsIsAPage(t *testing.T) {
+	if size := unsafe.Sizeof(Event{}); size*blockEvents != 4<<10 || size+8 != eventOverhead {
+		t.Errorf("an event takes %d bytes, a block %d; its overhead counts as %d", size, size*blockEvents, eventOverhead)
+	}
 }

@@ -51,10 +51,10 @@ func (c Config) withDefaults() Config {
 }
 
 // eventOverhead is what an event costs beside its key and value: itself, its slot.
-const eventOverhead = 168
+const eventOverhead = 128 + 8
 
 // blockEvents is how many events are made at a time: one piece of memory instead
-// of many. It stays, with what its events hold, until the last of them is
+// of many, of 4 KiB, which fit into Go's pages to the last byte. It stays, with what its events hold, until the last of them is
 // forgotten, so that what is larger than blockValue is made alone.
 const (
 	blockEvents = 32

@@ -322,10 +322,7 @@ func (c *conn) request(cmd *command, r *request) {
 // the same way at the same time.
 func (c *conn) encode(cmd statemachine.Command) []byte {
 	const arenaMax = 16 << 10
-	size := 32
-	for _, a := range cmd.Args {
-		size += len(a) + 10
-	}
+	size := statemachine.EncodedSize(cmd) // exactly: a write's stay in the log for long
 	if cap(c.arena)-len(c.arena) < size {
 		c.arena = make([]byte, 0, max(size, min(arenaMax, c.rd.Buffered())))
 	}
