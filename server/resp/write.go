@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/raftkv/raftkv/node"
@@ -16,42 +17,27 @@ const (
 	bulkDirect = 16 << 10 // a longer value is sent from where it is
 )
 
+// desk is the room in which a writer works. One that waits has none: most
+// connections do so most of the time, and it is more than all the rest that they take.
+type desk struct {
+	w   wire.Writer // nothing is in it while nobody has the desk
+	out [64]slot
+}
+
+var desks = sync.Pool{New: func() any { return new(desk) }}
+
 // write sends replies in the order of their slots until the reader has ended and
 // all are sent, or the client takes none. It flushes once a wake-up.
 func (c *conn) write() {
-	var w wire.Writer
-	var out [64]slot
 	for {
-		n, pushes, more := c.ring.take(out[:])
-		for i := range pushes {
-			if w.Raw(pushes[i].b); w.Len() >= writeChunk && !c.send(&w) {
-				c.kill()
-				return
-			}
+		d := desks.Get().(*desk)
+		more, ok := c.writeReady(d)
+		if !more {
+			*d = desk{} // what stopped us may have left something
 		}
-		for i := range out[:n] {
-			s := &out[i]
-			w.Proto = int(s.proto)
-			if s.slow != nil {
-				c.srv.slowlog.end(s.slow)
-			}
-			if !c.tell(&w, s) || w.Len() >= writeChunk && !c.send(&w) {
-				c.kill()
-				return
-			}
-			last := s.last
-			*s = slot{}
-			if last {
-				c.send(&w)
-				return // the reader has ended, too
-			}
-		}
-		if n > 0 || len(pushes) > 0 {
-			continue
-		}
-		if !c.send(&w) {
+		desks.Put(d)
+		if !ok {
 			c.kill()
-			return
 		}
 		if !more {
 			return
@@ -60,6 +46,40 @@ func (c *conn) write() {
 		case <-c.ring.wake:
 		case <-c.ctx.Done():
 			return
+		}
+	}
+}
+
+// writeReady sends what may be sent now. more: there will be something again. Not
+// ok: the client takes nothing.
+func (c *conn) writeReady(d *desk) (more, ok bool) {
+	w, out := &d.w, &d.out
+	for {
+		n, pushes, more := c.ring.take(out[:])
+		for i := range pushes {
+			if w.Raw(pushes[i].b); w.Len() >= writeChunk && !c.send(w) {
+				return false, false
+			}
+		}
+		for i := range out[:n] {
+			s := &out[i]
+			w.Proto = int(s.proto)
+			if s.slow != nil {
+				c.srv.slowlog.end(s.slow)
+			}
+			if !c.tell(w, s) || w.Len() >= writeChunk && !c.send(w) {
+				return false, false
+			}
+			last := s.last
+			*s = slot{}
+			if last {
+				c.send(w)
+				return false, true // the reader has ended, too
+			}
+		}
+		if n == 0 && len(pushes) == 0 {
+			ok := c.send(w)
+			return more && ok, ok
 		}
 	}
 }
