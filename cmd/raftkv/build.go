@@ -107,7 +107,8 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 		return err
 	}
 	d.say("reading log and snapshot")
-	endStart := startCollector(d.heapToRead())
+	var pages largePages
+	endStart := startCollector(d.heapToRead(), &pages)
 	err := d.openNode()
 	endStart()
 	if err != nil {
@@ -115,7 +116,7 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, flush fun
 	}
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	d.serve("tune the collector", func() error { tuneCollector(background); return nil })
+	d.serve("tune the collector", func() error { tuneCollector(background, &pages); return nil })
 	clients, err := d.listenClients()
 	if err != nil {
 		return err

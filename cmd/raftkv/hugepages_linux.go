@@ -1,26 +1,73 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// growHeap makes the heap grow by about so many bytes of addresses where the kernel may
-// give pages of 2 MiB, until end is called. Memory that is touched for the first time
-// else costs a fault for each 4 KiB: a quarter of a large start on a virtual machine.
-// It takes no memory, and without such pages it does nothing.
-func growHeap(bytes int) (end func()) {
-	room := make([]byte, bytes) // untouched: only addresses
-	at, size := uintptr(unsafe.Pointer(unsafe.SliceData(room))), uintptr(len(room))
-	if unix.Madvise(room, unix.MADV_HUGEPAGE) != nil {
-		return func() {}
+// largePages lets the heap have pages of 2 MiB, where the system leaves that to its programs
+// (transparent_hugepage/enabled is madvise; without such pages, or with never, it does nothing).
+// Memory that is touched for the first time else costs a fault for each 4 KiB: on a virtual
+// machine a quarter of the CPU of a start, and of that of writes while the heap grows.
+type largePages struct {
+	parts []heapPart
+	off   bool
+}
+
+// heapPart is a range of the heap's addresses, which Go never unmaps.
+type heapPart struct{ at, size uintptr }
+
+// grow gives the heap size bytes of addresses that may have large pages. It takes no
+// memory, and a full collection. Where addresses are counted like memory it does nothing: a heap
+// that can't have them ends the process.
+func (p *largePages) grow(size int) {
+	if addressesCount() {
+		return
 	}
+	room := make([]byte, size) // untouched: only addresses
+	part := heapPart{uintptr(unsafe.Pointer(unsafe.SliceData(room))), uintptr(len(room))}
+	runtime.KeepAlive(room)
+	p.parts = append(p.parts, part)
+	advise(part, !p.off)
 	room = nil
-	runtime.GC() // the addresses are the heap's now
-	return func() {
-		// Large pages stay. But the kernel shall make no new ones of small ones: that would take back what the collector gave.
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, at, size, unix.MADV_NOHUGEPAGE)
+	// The addresses are the heap's now, and as good as given back: else Go would take them for
+	// memory that it has too much of, and give back what is in use now and then.
+	debug.FreeOSMemory()
+}
+
+// allow tells whether there may be new ones. Those that are there stay, but at rest the kernel
+// shall make none out of small pages: that would take back what the collector gave.
+func (p *largePages) allow(on bool) {
+	if p.off == !on {
+		return
 	}
+	p.off = !on
+	for _, part := range p.parts {
+		advise(part, on)
+	}
+}
+
+// addressesCount tells whether the process is bounded in addresses (ulimit -v, LimitAS of
+// systemd, a kernel that overcommits nothing).
+func addressesCount() bool {
+	var most unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_AS, &most) != nil || most.Cur != unix.RLIM_INFINITY {
+		return true
+	}
+	how, err := os.ReadFile("/proc/sys/vm/overcommit_memory")
+	return err != nil || bytes.HasPrefix(how, []byte("2"))
+}
+
+// advise fails where the kernel knows no large pages, and then nothing is lost.
+func advise(p heapPart, large bool) {
+	how := unix.MADV_NOHUGEPAGE
+	if large {
+		how = unix.MADV_HUGEPAGE
+	}
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, p.at, p.size, uintptr(how))
 }

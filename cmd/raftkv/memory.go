@@ -24,11 +24,13 @@ const (
 	gcAllocMetric = "/gc/heap/allocs:bytes" // allocated since the start
 
 	gcCyclesMetric   = "/gc/cycles/total:gc-cycles"
-	gcObjectsMetric  = "/memory/classes/heap/objects:bytes" // alive, or not yet swept
-	gcTotalMetric    = "/memory/classes/total:bytes"        // mapped by Go
-	gcReleasedMetric = "/memory/classes/heap/released:bytes"
+	gcObjectsMetric  = "/memory/classes/heap/objects:bytes"  // alive, or not yet swept
+	gcTotalMetric    = "/memory/classes/total:bytes"         // mapped by Go
+	gcFreeMetric     = "/memory/classes/heap/free:bytes"     // the collector's, for new objects
+	gcReleasedMetric = "/memory/classes/heap/released:bytes" // given back, or never touched
 
 	gcQuiet = 1 << 20   // bytes allocated between two looks; less is a node that does next to nothing
+	gcFirst = 512 << 20 // bytes of addresses where large pages may be, from the start on
 	gcLarge = 256 << 20 // bytes alive from which on the room is worth to be given back at once
 	gcRest  = 60        // looks at rest until less is given back
 )
@@ -70,28 +72,35 @@ func ownsCollector() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLI
 // startCollector prepares the heap for a state of about so many bytes that is about to be
 // read. Nearly all of it stays, so that collecting meanwhile would look again and again at
 // the same: there is none until the state has its room beside it.
-func startCollector(bytes int) (end func()) {
+func startCollector(bytes int, pages *largePages) (end func()) {
 	if !ownsCollector() {
 		return func() {}
 	}
 	debug.SetGCPercent(-1)
-	grown := growHeap(bytes)
+	pages.grow(max(bytes+gcRoom, gcFirst))
 	return func() {
-		grown()
 		heap := []metrics.Sample{{Name: gcTotalMetric}, {Name: gcReleasedMetric}, {Name: gcObjectsMetric}}
 		metrics.Read(heap)
 		used, objects := heap[0].Value.Uint64()-heap[1].Value.Uint64(), heap[2].Value.Uint64()
+		if objects < gcRoom {
+			debug.SetGCPercent(gcPercent(objects))
+			return
+		}
 		debug.SetMemoryLimit(int64(used + objects*uint64(gcPercent(objects))/100))
 	}
 }
 
-// tuneCollector sets GOGC by what is alive until ctx ends, and gives room back at rest. Until
-// the first collection nobody knows what is alive, and the limit of startCollector holds.
-func tuneCollector(ctx context.Context) {
+// tuneCollector sets GOGC by what is alive until ctx ends, gives room back at rest, and lets the heap
+// grow where large pages may be. Until the first collection nobody knows what is alive, and
+// the limit of startCollector holds.
+func tuneCollector(ctx context.Context, pages *largePages) {
 	if !ownsCollector() {
 		return
 	}
-	heap := []metrics.Sample{{Name: gcLiveMetric}, {Name: gcAllocMetric}, {Name: gcCyclesMetric}, {Name: gcObjectsMetric}}
+	heap := []metrics.Sample{
+		{Name: gcLiveMetric}, {Name: gcAllocMetric}, {Name: gcCyclesMetric}, {Name: gcObjectsMetric},
+		{Name: gcFreeMetric}, {Name: gcReleasedMetric},
+	}
 	metrics.Read(heap)
 	cycles := heap[2].Value.Uint64()
 	var rest garbage
@@ -111,8 +120,17 @@ func tuneCollector(ctx context.Context) {
 				now = p
 			}
 		}
-		if n%gcRestLooks == 0 && rest.worth(heap[1].Value.Uint64(), live) {
-			debug.FreeOSMemory()
+		if n%gcRestLooks == 0 {
+			worth := rest.worth(heap[1].Value.Uint64(), live)
+			if worth {
+				pages.allow(false)
+				debug.FreeOSMemory()
+			} else if rest.rest == 0 {
+				pages.allow(true)
+			}
+		}
+		if heap[4].Value.Uint64()+heap[5].Value.Uint64() < gcRoom/4 {
+			pages.grow(int(max(gcRoom, live/2)))
 		}
 		select {
 		case <-look.C:

@@ -81,9 +81,9 @@ func TestNothingIsCollectedDuringAStart(t *testing.T) {
 		metrics.Read(m)
 		return m[0].Value.Uint64()
 	}
-	end := startCollector(32 << 20)
+	end := startCollector(32<<20, &largePages{})
 	before := cycles()
-	for range 64 {
+	for range 2 * gcRoom >> 20 {
 		sink = make([]byte, 1<<20)
 	}
 	if n := cycles() - before; n > 0 {
@@ -97,7 +97,7 @@ func TestNothingIsCollectedDuringAStart(t *testing.T) {
 	done := make(chan struct{})
 	go func() { // ends with ctx; awaited below
 		defer close(done)
-		tuneCollector(ctx)
+		tuneCollector(ctx, &largePages{})
 	}()
 	testenv.Eventually(t, "the usual rule holds again", func() bool {
 		runtime.GC()
