@@ -26,7 +26,7 @@ type heapPart struct{ at, size uintptr }
 // memory, and a full collection. Where addresses are counted like memory it does nothing: a heap
 // that can't have them ends the process.
 func (p *largePages) grow(size int) {
-	if addressesCount() {
+	if addressesCount() || tooLarge(size) {
 		return
 	}
 	room := make([]byte, size) // untouched: only addresses
@@ -61,6 +61,12 @@ func addressesCount() bool {
 	}
 	how, err := os.ReadFile("/proc/sys/vm/overcommit_memory")
 	return err != nil || bytes.HasPrefix(how, []byte("2"))
+}
+
+// tooLarge tells whether the kernel may refuse so many addresses at once, for it has not as much memory.
+func tooLarge(size int) bool {
+	var host unix.Sysinfo_t
+	return unix.Sysinfo(&host) != nil || uint64(size) > uint64(host.Totalram)*uint64(host.Unit)/2
 }
 
 // advise fails where the kernel knows no large pages, and then nothing is lost.

@@ -52,6 +52,14 @@ func TestHeapGrowsWhereLargePagesMayBe(t *testing.T) {
 	}
 }
 
+// A machine with little memory is not asked for more addresses than it has: it may refuse them.
+func TestHeapTakesNoMoreAddressesThanThereIsMemory(t *testing.T) {
+	var p largePages
+	if p.grow(1 << 46); len(p.parts) > 0 {
+		t.Errorf("took %v", p.parts)
+	}
+}
+
 // Where addresses are bounded the heap asks for none that it does not need: that would end the process.
 func TestHeapTakesNoAddressesWhereTheyAreBounded(t *testing.T) {
 	var was unix.Rlimit
