@@ -153,14 +153,18 @@ func (a *Applier) named() {
 	}
 }
 
-// result makes room and cuts off what f appended.
+// result gives f room for what it appends: in the arena, or, where that does not do, apart
+// from it, so that a large result takes none of the others along.
 func (a *Applier) result(f func(dst []byte) []byte) []byte {
 	if cap(a.arena)-len(a.arena) < 256 {
 		a.arena = make([]byte, 0, arenaBytes)
 	}
-	from := len(a.arena)
-	a.arena = f(a.arena)
-	return a.arena[from:len(a.arena):len(a.arena)]
+	room := a.arena[len(a.arena):]
+	out := f(room)
+	if len(out) <= cap(room) {
+		a.arena = a.arena[:len(a.arena)+len(out)]
+	}
+	return slices.Clip(out)
 }
 
 func (a *Applier) reply(c *Conn, r Reply) {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -181,6 +182,32 @@ func TestJudge(t *testing.T) {
 	} {
 		if got := judge(tc.ticket, batch); got != tc.want {
 			t.Errorf("judge(%v) = %d, want %d", tc.ticket, got, tc.want)
+		}
+	}
+}
+
+// A large result has room of its own: in the arena it would take all the small ones before it along,
+// and be taken along by the next large one.
+func TestLargeResultsLieApart(t *testing.T) {
+	var a Applier
+	add := func(n int, c byte) []byte {
+		return a.result(func(dst []byte) []byte { return append(append(dst, c), bytes.Repeat([]byte{c}, n-1)...) })
+	}
+	small := add(10, 's')
+	var large [][]byte
+	for _, c := range []byte("abc") {
+		large = append(large, add(3*arenaBytes, c))
+	}
+	again := add(10, 't')
+	if cap(a.arena) != arenaBytes || len(a.arena) != 20 {
+		t.Errorf("the arena has %d of %d bytes, want 20 of %d", len(a.arena), cap(a.arena), arenaBytes)
+	}
+	if string(small) != "ssssssssss" || string(again) != "tttttttttt" {
+		t.Errorf("small results %q and %q", small, again)
+	}
+	for i, l := range large {
+		if want := bytes.Repeat([]byte{"abc"[i]}, 3*arenaBytes); !bytes.Equal(l, want) || cap(l) != len(l) {
+			t.Errorf("large result %d is not what was appended", i)
 		}
 	}
 }
