@@ -22,6 +22,7 @@ type drive struct {
 	lostFile bool          // its newest snapshot was damaged, or set aside
 	rotting  bool          // the next value of a key "rot-" will not be what was written
 	rotten   bool          // and is not: its state is wrong, which only a comparison shows
+	wrong    bool          // so is its newest snapshot, which outlives a state that has become right again
 
 	since   time.Duration // start of the write under way
 	landing bool

@@ -55,9 +55,11 @@ func equalStates(w *world) *rule {
 		if f == nil {
 			return
 		}
-		if f.hashed && f.hash != meta.Hash && !h.drive.rotten {
+		right := !f.hashed && !h.drive.rotten || f.hashed && f.hash == meta.Hash
+		if !right && !h.drive.rotten {
 			r.broken(w, "node %v has a snapshot %v of state %x, the state was %x", h.id, meta.Last, meta.Hash, f.hash)
 		}
+		h.drive.wrong = !right
 	}
 	r.snapshot = same
 	r.started = func(h *host) {
@@ -66,9 +68,11 @@ func equalStates(w *world) *rule {
 		switch {
 		case f != nil && !f.hashed:
 		case f == nil || h.machine.Hash() == f.hash:
-			h.drive.rotten = false // what comes is made anew from the log
+			h.drive.rotten, h.drive.wrong = false, false // what comes is made anew from the log
 		case !h.drive.rotten:
 			r.broken(w, "node %v starts with state %x at %v, the state was %x", h.id, h.machine.Hash(), at, f.hash)
+		default:
+			w.count.Seen["rotten-start"]++
 		}
 	}
 	r.end = func() {

@@ -310,11 +310,12 @@ func (r *rules) applied(h *host, e *raft.Entry, result []byte) {
 		}
 		r.w.note(uint64(e.Index) ^ f.result)
 	}
-	if h.drive.rotten && f.hashed && h.machine.Hash() == f.hash {
-		h.drive.rotten = false // a snapshot has replaced its state
-	}
-	if h.drive.rotten {
+	right := f.hashed && h.machine.Hash() == f.hash
+	switch {
+	case h.drive.rotten && !right:
 		h.wrongAt = e.Index
+	case right && !h.drive.wrong && (h.saving == nil || h.saving.ended):
+		h.drive.rotten = false // a snapshot has replaced its state, or what was wrong has been removed
 	}
 	if !f.hashed && !h.drive.rotten {
 		f.hash, f.hashed = h.machine.Hash(), true
