@@ -3,6 +3,7 @@ package raftlog_test
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,6 +23,11 @@ const childEnv = "RAFTKV_RAFTLOG_CHILD" // "SEED WRITES DIR"
 func TestMain(m *testing.M) {
 	if arg := os.Getenv(childEnv); arg != "" {
 		os.Exit(child(arg))
+	}
+	// Those that run beside each other wait most of the time, for disks and children.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,43 +74,48 @@ func examine(t testing.TB, dir string, seed, confirmed uint64) (found uint64, fe
 
 // A process that is killed at any moment leaves every confirmed write (PC-04).
 func TestKill(t *testing.T) {
-	rounds := 20
+	t.Parallel()
+	stores := 1
 	if testenv.Full() {
-		rounds = 400
+		stores = 20
 		if testenv.Half() {
-			rounds = 200
+			stores = 10
 		}
 	}
+	const rounds = 20 // of kills, for each store
 	master := rand.Uint64()
-	rng := rand.New(rand.NewPCG(master, 2))
 	t.Logf("seed %d", master)
-	var dir string
-	var seed, confirmed uint64
-	extra := 0
-	for round := range rounds {
-		if round%20 == 0 {
-			dir, seed, confirmed = filepath.Join(t.TempDir(), "log"), rng.Uint64(), 0
-		}
-		// The kill comes some microseconds after a line, so inside what follows it: the
-		// moment is the input of this test, nothing is waited for.
-		lines, delay := rng.IntN(40), time.Duration(rng.IntN(3000))*time.Microsecond
-		kill := func(p *os.Process) {
-			timer := time.NewTimer(delay)
-			<-timer.C
-			p.Kill()
-		}
-		e := runChild(t, seed, 1<<30, dir, nil, lines, kill)
-		if e.text != "" {
-			t.Fatalf("round %d: child: %s", round, e.text)
-		}
-		confirmed = max(confirmed, e.seq)
-		found := verifyDir(t, dir, seed, confirmed)
-		if found > confirmed {
-			extra++
-		}
-		confirmed = found
+	var extra atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("%d of %d kills came after a commit and before its confirmation", extra.Load(), stores*rounds)
+	})
+	for store := range stores {
+		t.Run(fmt.Sprint(store), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(master, uint64(store)))
+			dir, seed, confirmed := filepath.Join(t.TempDir(), "log"), rng.Uint64(), uint64(0)
+			for round := range rounds {
+				// The kill comes some microseconds after a line, so inside what follows it: the
+				// moment is the input of this test, nothing is waited for.
+				lines, delay := rng.IntN(40), time.Duration(rng.IntN(3000))*time.Microsecond
+				kill := func(p *os.Process) {
+					timer := time.NewTimer(delay)
+					<-timer.C
+					p.Kill()
+				}
+				e := runChild(t, seed, 1<<30, dir, nil, lines, kill)
+				if e.text != "" {
+					t.Fatalf("round %d: child: %s", round, e.text)
+				}
+				confirmed = max(confirmed, e.seq)
+				found := verifyDir(t, dir, seed, confirmed)
+				if found > confirmed {
+					extra.Add(1)
+				}
+				confirmed = found
+			}
+		})
 	}
-	t.Logf("%d of %d kills came after a commit and before its confirmation", extra, rounds)
 }
 
 // A process that dies at its k-th call of the kernel, for all k of its birth and
@@ -117,16 +123,18 @@ func TestKill(t *testing.T) {
 func TestKillAtEachCall(t *testing.T) {
 	testenv.FullOnly(t)
 	testenv.Need(t, "strace")
+	t.Parallel()
 	const writes = 150
 	for _, call := range []string{"pwrite64", "fdatasync", "fsync", "renameat", "openat", "ftruncate", "unlinkat", "mmap"} {
 		t.Run(call, func(t *testing.T) {
+			t.Parallel()
 			seed, died := rand.Uint64(), 0
 			for i, k, step := 0, 1, 1; k < 800; i, k = i+1, k+step {
 				step = 1 + k/20
 				if !testenv.Mine(i) {
 					continue
 				}
-				dir := filepath.Join(t.TempDir(), "log")
+				dir := filepath.Join(testenv.MemoryDir(t), "log")
 				e := runChild(t, seed, writes, dir, strace(call, fmt.Sprintf("signal=KILL:when=%d", k)), -1, nil)
 				if e.text != "" && !e.finished {
 					t.Fatalf("call %d: %s", k, e.text)
@@ -157,6 +165,7 @@ func strace(call, inject string) []string {
 func TestFailedCallIsFinal(t *testing.T) {
 	testenv.FullOnly(t)
 	testenv.Need(t, "strace")
+	t.Parallel()
 	for _, tc := range []struct{ call, inject string }{
 		{"fdatasync", "error=EIO:when=3+"}, {"fdatasync", "error=EIO:when=8"}, {"fdatasync", "error=EIO:when=9"},
 		{"pwrite64", "error=EIO:when=40"}, {"pwrite64", "error=ENOSPC:when=60+"}, {"pwrite64", "error=EIO:when=61"},
@@ -164,7 +173,7 @@ func TestFailedCallIsFinal(t *testing.T) {
 		{"ftruncate", "error=ENOSPC:when=1"},
 	} {
 		t.Run(tc.call+","+tc.inject, func(t *testing.T) {
-			dir, seed := filepath.Join(t.TempDir(), "log"), rand.Uint64()
+			dir, seed := filepath.Join(testenv.MemoryDir(t), "log"), rand.Uint64()
 			e := runChild(t, seed, 400, dir, strace(tc.call, tc.inject), -1, nil)
 			switch {
 			case e.finished && tc.call != "fdatasync" && tc.call != "pwrite64": // never hit, or only where an old file is given back

@@ -22,6 +22,7 @@ import (
 // and is every confirmed write, or the next one too; the fence goes up only where a
 // meta page is torn.
 func TestAnySubsetOfUnsyncedWrites(t *testing.T) {
+	t.Parallel()
 	dir, seed, calls := recordCalls(t, 70)
 	s := sweepSubsets(t, dir, seed, calls, honest)
 	t.Logf("seed %d: %d calls, %d images, %d of them with the next write, %d with a torn meta page, %d fenced",
@@ -41,6 +42,7 @@ func TestAnySubsetOfUnsyncedWrites(t *testing.T) {
 // The sweep can go red: a disk that only says that it synced, and one that writes a meta
 // page before what it points to.
 func TestSubsetsFindMissingSyncs(t *testing.T) {
+	t.Parallel()
 	dir, seed, calls := recordCalls(t, 24)
 	for name, lie := range map[string]syncLie{
 		"no sync": func(*onDisk) bool { return true },
@@ -344,17 +346,6 @@ func (p *powerFS) image(t *testing.T, to string, rng *rand.Rand, k keep) (torn b
 	return torn
 }
 
-// memoryDir is a directory whose syncs cost nothing, where there is one.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "raftkv-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // subsets is what a sweep saw.
 type subsets struct {
 	images, further, torn, fenced int
@@ -366,7 +357,7 @@ func sweepSubsets(t *testing.T, dir string, seed uint64, calls []kernelCall, lie
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 3))
 	p := &powerFS{names: map[string]*onDisk{}, synced: map[string]*onDisk{}}
-	confirmed, scratch := uint64(0), memoryDir(t)
+	confirmed, scratch := uint64(0), testenv.MemoryDir(t)
 	for i, c := range calls {
 		p.do(dir, i, c, lie)
 		if c.name == "ok" {

@@ -16,6 +16,7 @@ import (
 func TestSyncsComeBeforeWhatRestsOnThem(t *testing.T) {
 	testenv.FullOnly(t)
 	testenv.Need(t, "strace")
+	t.Parallel()
 	dir, log := filepath.Join(t.TempDir(), "log"), filepath.Join(t.TempDir(), "calls")
 	const writes = 200
 	e := runChild(t, 5, writes, dir, []string{"strace", "-f", "-qq", "-y", "-o", log,
@@ -115,6 +116,7 @@ func TestSyncsComeBeforeWhatRestsOnThem(t *testing.T) {
 func TestOpenSyncsBeforeItReads(t *testing.T) {
 	testenv.FullOnly(t)
 	testenv.Need(t, "strace")
+	t.Parallel()
 	dir, log := filepath.Join(t.TempDir(), "log"), filepath.Join(t.TempDir(), "calls")
 	if e := runChild(t, 5, 200, dir, nil, -1, nil); !e.finished {
 		t.Fatalf("child: %+v", e)

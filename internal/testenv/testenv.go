@@ -43,10 +43,31 @@ func Half() bool { return os.Getenv("RAFTKV_COMMIT") != "" }
 // Mine tells whether element i of a sweep is in the half that this run takes. Of two neighbours
 // it is one; which one goes by the commit.
 func Mine(i int) bool {
-	commit := os.Getenv("RAFTKV_COMMIT")
+	k, n := Turn(2)
+	return i%n == k
+}
+
+// Turn tells that this run takes element k of each n neighbours of a sweep: one of the most that
+// it names, by the commit, and without a commit the first of one, which is all.
+func Turn(most int) (k, n int) {
+	if !Half() {
+		return 0, 1
+	}
 	h := fnv.New32a()
-	h.Write([]byte(commit))
-	return commit == "" || (uint32(i)+h.Sum32())%2 == 0
+	h.Write([]byte(os.Getenv("RAFTKV_COMMIT")))
+	return int(h.Sum32() % uint32(most)), most
+}
+
+// MemoryDir is a directory whose syncs cost nothing, where there is one, for tests in which no disk
+// could tell the difference: a process that is killed leaves there what it wrote, as anywhere.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "raftkv-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // Need makes sure of programs that a test runs. Tier 1 skips without them;

@@ -90,3 +90,25 @@ func TestHalvesMakeAWhole(t *testing.T) {
 		t.Errorf("%d of 64 commits take the even half", even)
 	}
 }
+
+// Each part of a sweep has its turn: of 64 commits every one is taken by some.
+func TestEachPartHasItsTurn(t *testing.T) {
+	t.Setenv("RAFTKV_COMMIT", "")
+	if k, n := Turn(5); k != 0 || n != 1 {
+		t.Errorf("without a commit part %d of %d is taken, not all", k, n)
+	}
+	var taken [5]int
+	for i := range 64 {
+		t.Setenv("RAFTKV_COMMIT", fmt.Sprint("commit", i))
+		k, n := Turn(5)
+		if n != 5 {
+			t.Fatalf("%d parts, want 5", n)
+		}
+		taken[k]++
+	}
+	for k, times := range taken {
+		if times < 4 {
+			t.Errorf("part %d is taken by %d of 64 commits", k, times)
+		}
+	}
+}
