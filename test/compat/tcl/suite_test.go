@@ -191,7 +191,7 @@ func unpack(t *testing.T, archive string) string {
 // cluster starts nodes and returns the address of the last one that follows, or of the only one.
 func cluster(t *testing.T, raftkv string, nodes int, host string) string {
 	run, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(run, raftkv, "dev", "--nodes", fmt.Sprint(nodes), "--host", host, "--base-port", "7300", "--dir", filepath.Join(t.TempDir(), "cluster"))
+	cmd := exec.CommandContext(run, raftkv, "dev", "--nodes", fmt.Sprint(nodes), "--host", host, "--base-port", "7300", "--dir", filepath.Join(memoryDir(t), "cluster"))
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -235,6 +235,17 @@ func cluster(t *testing.T, raftkv string, nodes int, host string) string {
 	}
 	t.Fatalf("no leader within a minute: %v", err)
 	return ""
+}
+
+// memoryDir is a directory whose syncs cost nothing, where there is one: nothing here is killed, and the
+// suite writes its thousands of keys one after the other.
+func memoryDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "raftkv-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // roleOf is the first element of what ROLE answers.
