@@ -4,11 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"hash/fnv"
 	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -83,23 +80,7 @@ var kinds = []string{
 // Fresh seeds at each commit: those that always run find what they found.
 func TestFreshSeeds(t *testing.T) {
 	testenv.FullOnly(t)
-	play(t, fresh(t), 300)
-}
-
-// fresh is the first seed of this commit.
-func fresh(t *testing.T) uint64 {
-	commit := os.Getenv("RAFTKV_COMMIT")
-	if commit == "" {
-		out, err := exec.Command("git", "rev-parse", "HEAD").Output()
-		if err != nil {
-			t.Logf("no commit: %v", err)
-			out = []byte("no commit")
-		}
-		commit = strings.TrimSpace(string(out))
-	}
-	h := fnv.New64a()
-	h.Write([]byte(commit))
-	return h.Sum64() >> 16 << 10 // room behind it
+	play(t, testenv.FreshSeed(t), 300)
 }
 
 func play(t *testing.T, from, seeds uint64) Counts {

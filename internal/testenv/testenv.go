@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -56,6 +57,24 @@ func Turn(most int) (k, n int) {
 	h := fnv.New32a()
 	h.Write([]byte(os.Getenv("RAFTKV_COMMIT")))
 	return int(h.Sum32() % uint32(most)), most
+}
+
+// FreshSeed is where the seeds of this commit begin, with room for a thousand behind it:
+// those that always run find what they found.
+func FreshSeed(t testing.TB) uint64 {
+	t.Helper()
+	commit := os.Getenv("RAFTKV_COMMIT")
+	if commit == "" {
+		out, err := exec.Command("git", "rev-parse", "HEAD").Output()
+		if err != nil {
+			t.Logf("no commit: %v", err)
+			out = []byte("no commit")
+		}
+		commit = strings.TrimSpace(string(out))
+	}
+	h := fnv.New64a()
+	h.Write([]byte(commit))
+	return h.Sum64() >> 16 << 10
 }
 
 // MemoryDir is a directory whose syncs cost nothing, where there is one, for tests in which no disk

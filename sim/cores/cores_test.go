@@ -11,17 +11,20 @@ import (
 var (
 	seedFlag  = flag.Uint64("seed", 0, "the one seed that TestSeed plays")
 	seedsFlag = flag.Uint64("seeds", 0, "how many seeds TestCores plays; 0 goes by the tier")
+	fromFlag  = flag.Uint64("from", 1, "the first seed of TestCores")
 	traceFlag = flag.Bool("trace", false, "TestSeed tells every step")
 )
 
 // No seed may break a promise of Raft, and every one must come back to life.
 func TestCores(t *testing.T) {
-	seeds := uint64(100)
-	if testenv.Full() {
-		seeds = 1000
-	}
-	if *seedsFlag > 0 {
+	from, seeds := *fromFlag, uint64(100)
+	switch {
+	case *seedsFlag > 0:
 		seeds = *seedsFlag
+	case testenv.Half():
+		from, seeds = testenv.FreshSeed(t), 400 // the hundred of tier 1 stay, these are others for each commit
+	case testenv.Full():
+		seeds = 1000
 	}
 	const lanes = 4
 	for lane := range uint64(lanes) {
@@ -29,7 +32,7 @@ func TestCores(t *testing.T) {
 			t.Parallel()
 			var sum Result
 			failed := 0
-			for seed := 1 + lane; seed <= seeds && failed < 3; seed += lanes {
+			for seed := from + lane; seed < from+seeds && failed < 3; seed += lanes {
 				res := Run(seed, nil)
 				if res.Err != nil {
 					failed++
@@ -44,7 +47,7 @@ func TestCores(t *testing.T) {
 				sum.Forgets += res.Forgets
 				sum.Crashes += res.Crashes
 			}
-			t.Logf("%+v", sum)
+			t.Logf("from seed %d: %+v", from, sum)
 			// A simulator in which nothing happens finds nothing.
 			if seeds >= 100 && min(int(sum.Committed), int(sum.Terms), sum.Reads, sum.Changes, sum.Installs, sum.Forgets, sum.Crashes) == 0 {
 				t.Errorf("some fault never came up: %+v", sum)

@@ -30,7 +30,10 @@ func TestSmall(t *testing.T) {
 func TestMiddle(t *testing.T) {
 	testenv.FullOnly(t)
 	for _, b := range Middle() {
-		t.Run(b.Name, func(t *testing.T) { try(t, b) })
+		t.Run(b.Name, func(t *testing.T) {
+			t.Parallel()
+			try(t, b)
+		})
 	}
 }
 
@@ -43,7 +46,10 @@ func TestLarge(t *testing.T) {
 		if *states > 0 {
 			b.States = *states
 		}
-		t.Run(b.Name, func(t *testing.T) { try(t, b) })
+		t.Run(b.Name, func(t *testing.T) {
+			t.Parallel()
+			try(t, b)
+		})
 	}
 }
 
