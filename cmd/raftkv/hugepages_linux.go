@@ -41,15 +41,52 @@ func (p *largePages) grow(size int) {
 }
 
 // allow tells whether there may be new ones. Those that are there stay, but at rest the kernel
-// shall make none out of small pages: that would take back what the collector gave.
+// shall make none out of small pages: that would take back what the collector gave. When rest is over,
+// what it has left in pieces is put together again.
 func (p *largePages) allow(on bool) {
 	if p.off == !on {
 		return
 	}
 	p.off = !on
+	mend := on && !neverLarge()
 	for _, part := range p.parts {
 		advise(part, on)
+		if mend {
+			collapse(part)
+		}
 	}
+}
+
+const (
+	largePage  = 2 << 20
+	smallPage  = 4 << 10
+	worthLarge = largePage / smallPage / 2 // small pages that are there; with fewer more memory would be taken than mended
+)
+
+// collapse puts the small pages of a part together where half of a large one is there. What the collector gives back
+// comes out of large pages, nearly all of which have a hole then, and they stay in pieces however
+// long the work after it lasts: it took half as much CPU again, or twice as much. It takes some
+// 0.3 ms a page, and the rest of the process goes on meanwhile.
+func collapse(p heapPart) {
+	var there [largePage / smallPage]byte
+	for at := (p.at + largePage - 1) &^ (largePage - 1); at+largePage <= p.at+p.size; at += largePage {
+		if _, _, e := unix.Syscall(unix.SYS_MINCORE, at, largePage, uintptr(unsafe.Pointer(&there))); e != 0 {
+			return
+		}
+		n := 0
+		for _, b := range there {
+			n += int(b & 1)
+		}
+		if n >= worthLarge {
+			_, _, _ = unix.Syscall(unix.SYS_MADVISE, at, largePage, unix.MADV_COLLAPSE) // fails before Linux 6.1
+		}
+	}
+}
+
+// neverLarge tells whether the system wants no large pages: to be put together they don't need its leave.
+func neverLarge() bool {
+	how, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	return err != nil || bytes.Contains(how, []byte("[never]"))
 }
 
 // addressesCount tells whether the process is bounded in addresses (ulimit -v, LimitAS of

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,64 @@ func TestHeapGrowsWhereLargePagesMayBe(t *testing.T) {
 	}
 	if p.allow(true); flagged("hg") != grown {
 		t.Errorf("%d KiB may have large pages after a rest, want %d", flagged("hg"), grown)
+	}
+}
+
+// After a rest the large pages that have lost little are whole again; those that have lost most of theirs are let be, and so
+// is what was never touched.
+func TestPiecesAreMadeLargeAgain(t *testing.T) {
+	if neverLarge() {
+		t.Skip("no large pages here")
+	}
+	room, err := unix.Mmap(-1, 0, 4*largePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(room)
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(room)))
+	pages := room[(largePage-at%largePage)%largePage:][:3*largePage]
+	part := heapPart{uintptr(unsafe.Pointer(unsafe.SliceData(pages))), uintptr(len(pages))}
+	for i := 0; i < 2*largePage; i += smallPage {
+		pages[i] = byte(i / smallPage)
+	}
+	if err := unix.Madvise(pages[:largePage], unix.MADV_COLLAPSE); err != nil {
+		t.Skip("this kernel makes no large pages at once: ", err)
+	}
+	given := func(page, i int) bool { return i%16 == 0 || page == 1 && i%4 != 1 }
+	there := func(page int) (n int) {
+		var in [largePage / smallPage]byte
+		at := part.at + uintptr(page*largePage)
+		if _, _, e := unix.Syscall(unix.SYS_MINCORE, at, largePage, uintptr(unsafe.Pointer(&in))); e != 0 {
+			t.Fatal(e)
+		}
+		for _, b := range in {
+			n += int(b & 1)
+		}
+		return n
+	}
+	for page := range 2 {
+		for i := range largePage / smallPage {
+			if given(page, i) {
+				small := pages[page*largePage+i*smallPage:][:smallPage]
+				if err := unix.Madvise(small, unix.MADV_DONTNEED); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	before := [3]int{there(0), there(1), there(2)}
+	p := largePages{parts: []heapPart{part}, off: true}
+	p.allow(true)
+	after := [3]int{there(0), there(1), there(2)}
+	if want := [3]int{largePage / smallPage, before[1], 0}; before[0] == want[0] || after != want {
+		t.Errorf("of each large page there were %v small ones, and then %v, want %v", before, after, want)
+	}
+	for page := range 2 {
+		for i := range largePage / smallPage {
+			if got, want := pages[page*largePage+i*smallPage], byte(page*largePage/smallPage+i); !given(page, i) && got != want {
+				t.Fatalf("page %d, %d: %d, want %d", page, i, got, want)
+			}
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ const (
 	gcQuiet = 1 << 20   // bytes allocated between two looks; less is a node that does next to nothing
 	gcFirst = 512 << 20 // bytes of addresses where large pages may be, from the start on
 	gcLarge = 256 << 20 // bytes alive from which on the room is worth to be given back at once
-	gcRest  = 60        // looks at rest until less is given back
+	gcRest  = 60        // looks at rest until other room is
 )
 
 // gcPercent is GOGC for so many live bytes.
@@ -41,28 +41,37 @@ func gcPercent(live uint64) int {
 }
 
 // garbage tells when a node that has come to rest should give its room back: Go
-// collects only when that is full, which may be hours later, and keeps it then. The room of a
-// small state is kept for a while: whoever comes in bursts would pay for
-// each page that is touched for the first time again, a tenth of the CPU of his writes.
+// collects only when that is full, which may be hours later, and keeps it then. But whoever comes in bursts
+// pays for each page that is touched for the first time again, up to half of the CPU of a burst. So
+// room is kept for a while, unless it is that of a large state, hundreds of MiB, and giving it back soon
+// has not turned out to be a mistake the last time: there was work again within gcRest looks.
 type garbage struct {
-	seen  uint64 // bytes allocated, as of the last look
-	given uint64 // the same, of when room was given back last
-	rest  int    // looks at rest in a row
+	seen   uint64 // bytes allocated, as of the last look
+	given  uint64 // the same, of when room was given back last
+	since  int    // looks since then
+	gave   bool   // there was no work since
+	bursts bool   // it was a mistake
+	rest   int    // looks at rest in a row
 }
 
 // worth is asked at each look. It is true once after each busy time.
 func (g *garbage) worth(allocated, live uint64) bool {
 	quiet := allocated-g.seen < gcQuiet
 	g.seen = allocated
+	g.since++
 	if !quiet {
-		g.rest = 0
+		if g.gave {
+			g.bursts = g.since <= gcRest
+		}
+		g.gave, g.rest = false, 0
 		return false
 	}
 	g.rest++
-	if allocated-g.given < gcRoom || live < gcLarge && g.rest < gcRest {
+	soon := live >= gcLarge && !g.bursts
+	if allocated-g.given < gcRoom || !soon && g.rest < gcRest {
 		return false
 	}
-	g.given = allocated
+	g.given, g.since, g.gave = allocated, 0, true
 	return true
 }
 

@@ -43,24 +43,56 @@ func TestRoomIsGivenBackAtRest(t *testing.T) {
 		allocated uint64 // since the last look
 		want      bool
 	}{
-		{64 << 20, false}, // busy
-		{64 << 20, false}, // busy still
-		{100, true},       // at rest
-		{100, false},      // given back already
-		{1 << 20, false},  // a little work
-		{100, false},      // not worth it
-		{gcRoom, false},   // busy
-		{gcQuiet - 1, true},
+		{64 << 20, false},    // busy
+		{64 << 20, false},    // busy still
+		{100, true},          // at rest
+		{100, false},         // given back already
+		{1 << 20, false},     // a little work
+		{100, false},         // not worth it
+		{gcRoom, false},      // busy
+		{gcQuiet - 1, false}, // there was work again soon: it waits longer this time
 	} {
 		if got := g.worth(g.seen+look.allocated, gcLarge); got != look.want {
 			t.Errorf("look %d: %v, want %v", i, got, look.want)
 		}
 	}
-	g.worth(g.seen+gcRoom, gcLarge-1)
-	for rest := 1; rest <= 2*gcRest; rest++ {
-		if got := g.worth(g.seen, gcLarge-1); got != (rest == gcRest) {
-			t.Errorf("a small state, %d looks at rest: %v", rest, got)
+	g = garbage{}
+	// burst works until so much was allocated, and tells how many looks at rest the room is kept after it.
+	burst := func(live uint64) int {
+		if g.worth(g.seen+gcRoom, live) {
+			t.Error("room was given back at work")
 		}
+		for rest := 1; rest <= 2*gcRest; rest++ {
+			if g.worth(g.seen, live) {
+				return rest
+			}
+		}
+		return 0
+	}
+	idle := func(live uint64, looks int) {
+		for range looks {
+			if g.worth(g.seen, live) {
+				t.Error("room was given back twice")
+			}
+		}
+	}
+	for i, next := range []struct {
+		live  uint64
+		kept  int
+		pause int // looks until the next burst
+	}{
+		{gcLarge - 1, gcRest, 10},
+		{gcLarge - 1, gcRest, 2 * gcRest}, // a small state never gives it back sooner
+		{gcLarge, 1, 10},
+		{gcLarge, gcRest, 10}, // it was a mistake
+		{gcLarge, gcRest, gcRest},
+		{gcLarge, 1, gcRest}, // it was right
+		{gcLarge, 1, 0},
+	} {
+		if kept := burst(next.live); kept != next.kept {
+			t.Errorf("burst %d: the room is kept for %d looks, want %d", i, kept, next.kept)
+		}
+		idle(next.live, next.pause)
 	}
 }
 
