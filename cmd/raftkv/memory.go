@@ -30,6 +30,8 @@ const (
 	gcReleasedMetric = "/memory/classes/heap/released:bytes" // given back, or never touched
 
 	gcQuiet = 1 << 20   // bytes allocated between two looks; less is a node that does next to nothing
+	gcWork  = 8 << 20   // the same; as many are work for clients
+	gcBusy  = 5         // or so many looks in a row that are not quiet
 	gcFirst = 512 << 20 // bytes of addresses where large pages may be, from the start on
 	gcLarge = 256 << 20 // bytes alive from which on the room is worth to be given back at once
 	gcRest  = 60        // looks at rest until other room is
@@ -52,27 +54,35 @@ type garbage struct {
 	gave   bool   // there was no work since
 	bursts bool   // it was a mistake
 	rest   int    // looks at rest in a row
+	busy   int    // looks not at rest in a row
 }
 
-// worth is asked at each look. It is true once after each busy time.
-func (g *garbage) worth(allocated, live uint64) bool {
-	quiet := allocated-g.seen < gcQuiet
+// look tells, once after each busy time, that room should be given back, and that there is work that wants it. Between
+// the two is what a node does by itself now and then, a snapshot for one.
+func (g *garbage) look(allocated, live uint64) (give, work bool) {
+	did := allocated - g.seen
 	g.seen = allocated
 	g.since++
-	if !quiet {
+	if did >= gcQuiet {
+		g.rest = 0
+		g.busy++
+		if did < gcWork && g.busy < gcBusy {
+			return false, false
+		}
 		if g.gave {
 			g.bursts = g.since <= gcRest
 		}
-		g.gave, g.rest = false, 0
-		return false
+		g.gave = false
+		return false, true
 	}
+	g.busy = 0
 	g.rest++
 	soon := live >= gcLarge && !g.bursts
 	if allocated-g.given < gcRoom || !soon && g.rest < gcRest {
-		return false
+		return false, false
 	}
 	g.given, g.since, g.gave = allocated, 0, true
-	return true
+	return true, false
 }
 
 // ownsCollector tells whether the collector is ours to tune: whoever sets GOGC or GOMEMLIMIT has decided.
@@ -130,11 +140,12 @@ func tuneCollector(ctx context.Context, pages *largePages) {
 			}
 		}
 		if n%gcRestLooks == 0 {
-			worth := rest.worth(heap[1].Value.Uint64(), live)
-			if worth {
+			give, work := rest.look(heap[1].Value.Uint64(), live)
+			switch {
+			case give:
 				pages.allow(false)
 				debug.FreeOSMemory()
-			} else if rest.rest == 0 {
+			case work:
 				pages.allow(true)
 			}
 		}

@@ -52,18 +52,20 @@ func TestRoomIsGivenBackAtRest(t *testing.T) {
 		{gcRoom, false},      // busy
 		{gcQuiet - 1, false}, // there was work again soon: it waits longer this time
 	} {
-		if got := g.worth(g.seen+look.allocated, gcLarge); got != look.want {
+		if got, _ := g.look(g.seen+look.allocated, gcLarge); got != look.want {
 			t.Errorf("look %d: %v, want %v", i, got, look.want)
 		}
 	}
 	g = garbage{}
 	// burst works until so much was allocated, and tells how many looks at rest the room is kept after it.
 	burst := func(live uint64) int {
-		if g.worth(g.seen+gcRoom, live) {
-			t.Error("room was given back at work")
+		if give, work := g.look(g.seen+gcRoom, live); give || !work {
+			t.Errorf("at work: give %v, work %v", give, work)
 		}
 		for rest := 1; rest <= 2*gcRest; rest++ {
-			if g.worth(g.seen, live) {
+			if give, work := g.look(g.seen, live); work {
+				t.Error("work at rest")
+			} else if give {
 				return rest
 			}
 		}
@@ -71,7 +73,7 @@ func TestRoomIsGivenBackAtRest(t *testing.T) {
 	}
 	idle := func(live uint64, looks int) {
 		for range looks {
-			if g.worth(g.seen, live) {
+			if give, _ := g.look(g.seen, live); give {
 				t.Error("room was given back twice")
 			}
 		}
@@ -93,6 +95,32 @@ func TestRoomIsGivenBackAtRest(t *testing.T) {
 			t.Errorf("burst %d: the room is kept for %d looks, want %d", i, kept, next.kept)
 		}
 		idle(next.live, next.pause)
+	}
+}
+
+// What a node does by itself after it has come to rest, a snapshot for one, is no mistake in giving room back.
+func TestASnapshotIsNoWork(t *testing.T) {
+	var g garbage
+	g.look(gcRoom, gcLarge)
+	if give, _ := g.look(g.seen, gcLarge); !give {
+		t.Fatal("no room was given back")
+	}
+	for i := range gcBusy - 1 {
+		if _, work := g.look(g.seen+gcWork-1, gcLarge); work {
+			t.Errorf("work after %d looks", i)
+		}
+	}
+	g.look(g.seen, gcLarge)
+	if !g.gave || g.bursts {
+		t.Error("it was a mistake")
+	}
+	for i := range gcBusy {
+		if _, work := g.look(g.seen+gcQuiet, gcLarge); work != (i == gcBusy-1) {
+			t.Errorf("a little all the time, %d looks: work %v", i, work)
+		}
+	}
+	if g.gave || !g.bursts {
+		t.Error("it was no mistake")
 	}
 }
 
