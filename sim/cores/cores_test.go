@@ -3,6 +3,7 @@ package cores
 import (
 	"flag"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/raftkv/raftkv/internal/testenv"
@@ -26,11 +27,21 @@ func TestCores(t *testing.T) {
 	case testenv.Full():
 		seeds = 1000
 	}
+	var (
+		mu  sync.Mutex
+		sum Result
+	)
+	t.Cleanup(func() { // of the test: all lanes have ended
+		t.Logf("from seed %d: %d seeds, %+v", from, seeds, sum)
+		// A simulator in which nothing happens finds nothing.
+		if seeds >= 100 && min(int(sum.Committed), int(sum.Terms), sum.Reads, sum.Changes, sum.Installs, sum.Forgets, sum.Crashes) == 0 {
+			t.Errorf("some fault never came up: %+v", sum)
+		}
+	})
 	const lanes = 4
 	for lane := range uint64(lanes) {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
 			t.Parallel()
-			var sum Result
 			failed := 0
 			for seed := from + lane; seed < from+seeds && failed < 3; seed += lanes {
 				res := Run(seed, nil)
@@ -38,6 +49,7 @@ func TestCores(t *testing.T) {
 					failed++
 					t.Errorf("seed %d: %v\nreplay: go test ./sim/cores -run TestSeed -seed %d -trace", seed, res.Err, seed)
 				}
+				mu.Lock()
 				sum.Steps += res.Steps
 				sum.Committed += res.Committed
 				sum.Terms += res.Terms
@@ -46,11 +58,7 @@ func TestCores(t *testing.T) {
 				sum.Installs += res.Installs
 				sum.Forgets += res.Forgets
 				sum.Crashes += res.Crashes
-			}
-			t.Logf("from seed %d: %+v", from, sum)
-			// A simulator in which nothing happens finds nothing.
-			if seeds >= 100 && min(int(sum.Committed), int(sum.Terms), sum.Reads, sum.Changes, sum.Installs, sum.Forgets, sum.Crashes) == 0 {
-				t.Errorf("some fault never came up: %+v", sum)
+				mu.Unlock()
 			}
 		})
 	}
