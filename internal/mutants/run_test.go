@@ -56,7 +56,7 @@ var rooms = []struct {
 const root = "../.."
 
 // sampleSize is how many mutants a sample has: a minute of both cores.
-const sampleSize = 24
+const sampleSize = 20
 
 // benchLimit is far above what a bench takes on a busy machine.
 const benchLimit = 5 * time.Minute
