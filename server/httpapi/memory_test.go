@@ -159,7 +159,7 @@ func run(t testing.TB, s *Server, hub *feed.Hub) (base string) {
 	go func() { done <- s.Serve() }() // ends with Shutdown below, which waits for it
 	t.Cleanup(func() {
 		hub.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)

@@ -104,6 +104,7 @@ func (c *cluster) ready(ctx context.Context, d *daemon) error {
 // leader is the node that leads, and a follower.
 func (c *cluster) leader(ctx context.Context) (leader, follower *daemon, err error) {
 	for {
+		leader, follower = nil, nil
 		for _, d := range c.nodes {
 			_, body := get(ctx, "http://"+d.http+"/status")
 			switch compact := strings.ReplaceAll(body, " ", ""); {
