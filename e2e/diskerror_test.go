@@ -16,6 +16,7 @@ import (
 // acknowledged is there; started again, the node is back.
 func TestFailedDiskWriteEndsTheNode(t *testing.T) {
 	needStrace(t)
+	parallel(t)
 	for _, tc := range []struct {
 		name   string
 		victim func(*testing.T, *selftest.Cluster) *selftest.Node

@@ -19,6 +19,7 @@ import (
 // refuses and goes on; it never prints a stack trace; and whatever was acknowledged is there afterwards.
 func TestEveryErrno(t *testing.T) {
 	needStrace(t)
+	parallel(t)
 	disk := []int{74}
 	for _, tc := range []struct {
 		calls  string

@@ -43,6 +43,7 @@ func TestAddressOfAnotherMachine(t *testing.T) {
 
 // SE-03: what others could read or change is refused with 77, even for root.
 func TestOpenToOthersIsRefused(t *testing.T) {
+	parallel(t)
 	for _, tc := range []struct {
 		name, path string
 		mode       os.FileMode
@@ -77,6 +78,7 @@ func TestOpenToOthersIsRefused(t *testing.T) {
 // DE-24: files of another user, as after a restore by root, are refused with 77
 // and the path. As root the daemon runs as nobody: root may read everything.
 func TestFilesOfAnotherUser(t *testing.T) {
+	parallel(t)
 	for _, tc := range []struct{ name, path string }{
 		{"data directory", ""}, {"identity", "identity"}, {"log", "log"}, {"snapshots", "snapshots"}, {"parent", ".."},
 	} {

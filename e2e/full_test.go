@@ -79,6 +79,7 @@ func takesWrites(t *testing.T, nodes ...*selftest.Node) {
 // dies. When the space is given back, it notices by itself.
 func TestOneDiskFull(t *testing.T) {
 	testenv.FullOnly(t)
+	parallel(t)
 	for _, tc := range []struct {
 		name   string
 		victim func(*testing.T, *selftest.Cluster) *selftest.Node
@@ -128,6 +129,7 @@ func TestOneDiskFull(t *testing.T) {
 // on, nothing dies, and once there is space again writes go on by themselves.
 func TestNoSpaceLeft(t *testing.T) {
 	testenv.FullOnly(t)
+	parallel(t)
 	for _, tc := range []struct {
 		name         string
 		voters, full int

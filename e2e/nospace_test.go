@@ -43,6 +43,7 @@ func waitsForSpace(t *testing.T, n *selftest.Node) bool {
 // or by its supervisor, with everything.
 func TestDiskFillsToTheLastByte(t *testing.T) {
 	testenv.FullOnly(t)
+	parallel(t)
 	for _, tc := range []struct {
 		name   string
 		victim func(*testing.T, *selftest.Cluster) *selftest.Node

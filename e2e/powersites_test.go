@@ -13,6 +13,7 @@ import (
 // PL-02: TestPowerCut and TestPowerCutOfSingleNode on XFS, which orders its
 // journal and its data in another way than ext4.
 func TestPowerCutOnXFS(t *testing.T) {
+	parallel(t)
 	t.Run("cluster", func(t *testing.T) {
 		parallel(t)
 		var disks []*disk
@@ -87,6 +88,7 @@ const segmentBytes = 16 << 20
 // PL-10 and PL-11: the power goes while the file of the log grows, since one write
 // is larger than a segment, and while the log goes on in another segment.
 func TestPowerCutWhereTheLogGrows(t *testing.T) {
+	parallel(t)
 	for _, tc := range []struct {
 		name, kind string
 		a          acker

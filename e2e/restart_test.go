@@ -111,6 +111,7 @@ func onDisk(t *testing.T, n *selftest.Node) (files int, size int64) {
 // PC-10: killed at random moments of the very first start, then started as
 // they should: the cluster forms, whatever was half done.
 func TestKilledInTheVeryFirstStart(t *testing.T) {
+	parallel(t)
 	for _, voters := range []int{1, 3} {
 		t.Run(strconv.Itoa(voters), func(t *testing.T) {
 			parallel(t)

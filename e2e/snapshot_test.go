@@ -127,6 +127,7 @@ func TestAbsentNodeFetchesSnapshot(t *testing.T) {
 // DE-15, SN-07: a snapshot file that is torn or missing is noticed; the node
 // fetches another one and serves nothing half.
 func TestDamagedSnapshotIsFetchedAnew(t *testing.T) {
+	parallel(t)
 	for _, tc := range []struct {
 		name   string
 		damage func(path string) error

@@ -46,6 +46,7 @@ func TestSecondDaemonOnOneDirectory(t *testing.T) {
 
 // PC-18: a port that somebody else has.
 func TestPortInUse(t *testing.T) {
+	parallel(t)
 	for _, which := range []string{"client", "peer", "http"} {
 		t.Run(which, func(t *testing.T) {
 			bothTiers(t)

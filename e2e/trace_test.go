@@ -92,6 +92,7 @@ func TestTraceOfADaemonReplays(t *testing.T) {
 
 // A panic and a loop that stands still leave a trace as well.
 func TestTraceOfAFault(t *testing.T) {
+	parallel(t)
 	for _, tc := range []struct{ name, fault, want string }{
 		{"panic", "fault-panic@", "the loop panicked: fault-panic"},
 		{"stuck", "fault-stall@", "watchdog: the loop stands still"},
