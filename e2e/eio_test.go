@@ -38,11 +38,11 @@ func newBrokenBlock(t *testing.T) *brokenBlock {
 		}
 	}
 	sh(t, "mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", d.memory)
-	t.Cleanup(func() { sh(t, "umount", d.memory) })
+	t.Cleanup(func() { unmount(t, d.memory) })
 	sh(t, "truncate", "-s", fmt.Sprint(imageBytes), d.image)
 	sh(t, "mkfs.ext4", "-q", "-m", "0", "-b", "4096", d.image)
 	d.mount(t)
-	t.Cleanup(func() { sh(t, "umount", d.dir) })
+	t.Cleanup(func() { unmount(t, d.dir) })
 	return d
 }
 

@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/raftkv/raftkv/internal/testenv"
 	"github.com/raftkv/raftkv/selftest"
@@ -41,9 +46,7 @@ func newDiskOf(t *testing.T, kind string, megabytes int64) *disk {
 	d.format(t, megabytes)
 	t.Cleanup(func() {
 		if mounted(d.dir) {
-			if out, err := exec.Command("umount", d.dir).CombinedOutput(); err != nil {
-				t.Errorf("umount %s: %v: %s", d.dir, err, out)
-			}
+			unmount(t, d.dir)
 		}
 	})
 	d.mount(t)
@@ -68,7 +71,38 @@ func (d *disk) format(t *testing.T, megabytes int64) {
 }
 
 func (d *disk) mount(t *testing.T)  { t.Helper(); sh(t, "mount", "-o", "loop", d.image, d.dir) }
-func (d *disk) umount(t *testing.T) { t.Helper(); sh(t, "umount", d.dir) }
+func (d *disk) umount(t *testing.T) { t.Helper(); unmount(t, d.dir) }
+
+// unmount takes away a file system that nobody uses. The kernel may still call it busy: a program that
+// another test starts has all files of this process until its exec, a directory that was just looked at too.
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second) // that of the test may be over
+	defer cancel()
+	err := selftest.Until(ctx, dir+" to be free", func() (bool, error) {
+		out, err := exec.Command("umount", dir).CombinedOutput()
+		if err != nil && !bytes.Contains(out, []byte("busy")) {
+			t.Fatalf("umount %s: %v: %s", dir, err, out)
+		}
+		return err == nil, fmt.Errorf("%w: %s", err, out)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sync lets everything that was written so far be on the disk.
+func (d *disk) sync(t *testing.T) {
+	t.Helper()
+	f, err := os.Open(d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // data is the data directory on the disk.
 func (d *disk) data() string { return filepath.Join(d.dir, "data") }
