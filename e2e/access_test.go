@@ -12,6 +12,7 @@ import (
 
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/internal/testcert"
+	"github.com/raftkv/raftkv/resp"
 	"github.com/raftkv/raftkv/selftest"
 	"github.com/raftkv/raftkv/server/access"
 )
@@ -64,9 +65,11 @@ func TestUsersOfACluster(t *testing.T) {
 		return c
 	}
 	ctx := context.Background()
-	if _, err := dial(c.Nodes[1].Client, "", "door-secret").Do(ctx, "ACL", "SETUSER", "al", "on", ">al-secret", "~k", "+get", "+raft|id"); err != nil {
-		t.Fatal(err)
-	}
+	root := dial(c.Nodes[1].Client, "", "door-secret")
+	until(t, "al to be made", func() (bool, error) {
+		v, err := root.Do(ctx, "ACL", "SETUSER", "al", "on", ">al-secret", "~k", "+get", "+raft|id")
+		return err == nil && v.Kind != resp.KindError, fmt.Errorf("%s %w", v.Text(), err)
+	})
 	knows := func(n *selftest.Node) {
 		t.Helper()
 		al := dial(n.Client, "al", "al-secret")

@@ -29,25 +29,29 @@ func awkward() map[string]string {
 	return out
 }
 
-// overHTTP makes one request for a key at a node.
-func overHTTP(t *testing.T, method string, n *selftest.Node, key, value string) (int, string) {
+// overHTTP makes a request for a key at a node: GET or PUT, which may be made again while there is no leader.
+func overHTTP(t *testing.T, method string, n *selftest.Node, key, value string) (code int, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(deadline(t), method, "http://"+n.HTTP+"/v1/kv/"+url.PathEscape(key), strings.NewReader(value))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/octet-stream")
-	req.Header.Set("Accept", "application/octet-stream")
-	answer, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(body)
+	until(t, fmt.Sprintf("%s to answer an HTTP %s of %s", n.Name, method, shown(key)), func() (bool, error) {
+		req, err := http.NewRequestWithContext(deadline(t), method, "http://"+n.HTTP+"/v1/kv/"+url.PathEscape(key), strings.NewReader(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/octet-stream")
+		req.Header.Set("Accept", "application/octet-stream")
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		b, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, body = answer.StatusCode, string(b)
+		return code != http.StatusServiceUnavailable && code != http.StatusGatewayTimeout, fmt.Errorf("%d %s", code, body)
+	})
+	return code, body
 }
 
 // inURL tells whether the HTTP side takes a key in a path (docs/http.md).
@@ -62,10 +66,18 @@ func holds(t *testing.T, when string, n *selftest.Node, want map[string]string) 
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	get := func(key string) (v resp.Value) {
+		t.Helper()
+		until(t, fmt.Sprintf("%s to answer GET %s", n.Name, shown(key)), func() (bool, error) {
+			var err error
+			v, _, err = conn.Do(attempt, "GET", key)
+			return err == nil, err
+		})
+		return v
+	}
 	for key, value := range want {
-		v, _, err := conn.Do(attempt, "GET", key)
-		if err != nil || v.Kind == resp.KindNull || v.Text() != value {
-			t.Errorf("%s: GET %s at %s: %s, %v; want %s", when, shown(key), n.Name, shown(v.Text()), err, shown(value))
+		if v := get(key); v.Kind == resp.KindNull || v.Text() != value {
+			t.Errorf("%s: GET %s at %s: %s; want %s", when, shown(key), n.Name, shown(v.Text()), shown(value))
 		}
 		if !inURL(key) {
 			continue
@@ -74,8 +86,8 @@ func holds(t *testing.T, when string, n *selftest.Node, want map[string]string) 
 			t.Errorf("%s: HTTP GET %s at %s: %d %s, want %s", when, shown(key), n.Name, code, shown(body), shown(value))
 		}
 	}
-	if v, _, err := conn.Do(attempt, "GET", "missing"); err != nil || v.Kind != resp.KindNull {
-		t.Errorf("%s: GET of a key that is not there: %q, %v", when, v.Text(), err)
+	if v := get("missing"); v.Kind != resp.KindNull {
+		t.Errorf("%s: GET of a key that is not there: %q", when, v.Text())
 	}
 	if code, _ := overHTTP(t, http.MethodGet, n, "missing", ""); code != http.StatusNotFound {
 		t.Errorf("%s: HTTP GET of a key that is not there: %d", when, code)
@@ -99,17 +111,10 @@ func TestBytesStayAsTheyAre(t *testing.T) {
 	away := third(c, lead, other)
 	away.Kill()
 	want := awkward()
-	conn, err := selftest.Dial(deadline(t), other.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	half := false
 	for key, value := range want {
 		if half = !half; half || !inURL(key) {
-			if _, _, err := conn.Do(attempt, "SET", key, value); err != nil {
-				t.Fatalf("SET %s: %v", shown(key), err)
-			}
+			do(t, other, "SET", key, value)
 		} else if code, body := overHTTP(t, http.MethodPut, lead, key, value); code != http.StatusOK {
 			t.Fatalf("HTTP PUT %s: %d %s", shown(key), code, body)
 		}

@@ -85,6 +85,9 @@ func TestMoreClientsThanFiles(t *testing.T) {
 	// Writes go on, over a follower, and need new files of the log and of snapshots.
 	fill(t, other, "k", 500)
 	first := served[0]
+	if err := first.SetDeadline(time.Now().Add(attempt)); err != nil { // that of the crowd is over on a slow machine
+		t.Fatal(err)
+	}
 	if _, err := first.Write([]byte("SAVE\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +145,9 @@ func TestEveryoneReconnectsAtOnce(t *testing.T) {
 		again, refusals := crowd(t, n.Client, 1000)
 		if len(served) != 1000 || len(again) != 1000 || len(refusals) > 0 {
 			t.Errorf("%d were served before, %d after, %v", len(served), len(again), refusals)
+		}
+		for _, nc := range again {
+			nc.Close()
 		}
 		do(t, n, "SET", "k", "v")
 	})

@@ -73,9 +73,10 @@ func TestNoInodesLeft(t *testing.T) {
 			if o == n {
 				continue // it lacks what was written since it took no more
 			}
-			if code, body, err := o.Get(t.Context(), "/readyz"); err != nil || code != http.StatusOK {
-				t.Errorf("%s is not ready for reads: %d %s %v", o.Name, code, body, err)
-			}
+			until(t, o.Name+" to be ready for reads", func() (bool, error) {
+				code, body, err := o.Get(t.Context(), "/readyz")
+				return code == http.StatusOK, fmt.Errorf("%d %s %v", code, body, err)
+			})
 		}
 		samePids(t, c, before)
 		for _, o := range []*selftest.Node{n, other} {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,7 +104,7 @@ func TestPowerCutKeepsVotes(t *testing.T) {
 			if code != 0 || m == nil {
 				t.Fatalf("data check of %s: %d\n%s", n.Name, code, out)
 			}
-			if m[1] != fmt.Sprint(now.Term) || m[2] != now.ID {
+			if term, err := strconv.ParseUint(m[1], 10, 64); err != nil || term < now.Term || term == now.Term && m[2] != now.ID {
 				t.Errorf("%s voted for %s in term %d, its disk says term %s, vote %s", n.Name, now.ID, now.Term, m[1], m[2])
 			}
 		}

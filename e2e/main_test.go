@@ -252,7 +252,7 @@ func until(t *testing.T, what string, ok func() (bool, error)) {
 
 // do makes a request at a node, which must answer it. It is asked again while the
 // answer is that there is no leader just now: a busy machine elects one at any time.
-// Of a SET that may have taken effect, too, since another one changes nothing.
+// Of a SET that may have taken effect, and of a read, too, since another one changes nothing.
 func do(t *testing.T, n *selftest.Node, args ...string) (answer string) {
 	t.Helper()
 	until(t, fmt.Sprintf("an answer of %s to %.60q", n.Name, args), func() (bool, error) {
@@ -267,7 +267,7 @@ func do(t *testing.T, n *selftest.Node, args ...string) (answer string) {
 		case outcome == selftest.OK:
 			answer = v.Text()
 			return true, nil
-		case outcome == selftest.Unknown && args[0] == "SET":
+		case outcome == selftest.Unknown && slices.Contains([]string{"SET", "GET", "EXISTS", "DBSIZE", "PING"}, args[0]):
 			return false, err
 		case errors.As(err, &reply) && (reply.Prefix() == "CLUSTERDOWN" || reply.Prefix() == "TRYAGAIN"):
 			return false, err
@@ -370,8 +370,27 @@ func steady(t *testing.T, c *selftest.Cluster, what string, f func()) {
 	atMost(t, c, 1, what, f)
 }
 
-// atMost makes sure that f costs so many elections at most.
-func atMost(t *testing.T, c *selftest.Cluster, elections uint64, what string, f func()) {
+// tries is how often something is done that a starved machine may spoil, and wrong code spoils each time.
+const tries = 5
+
+// atMost makes sure that f costs so many elections at most. It is done again where there were
+// more: a machine that gives nobody any time elects leaders of its own accord, but not each time.
+func atMost(t *testing.T, c *selftest.Cluster, most uint64, what string, f func()) {
+	t.Helper()
+	var all []uint64
+	for range tries {
+		had := elections(t, c, f)
+		if had <= most {
+			return
+		}
+		all = append(all, had)
+		t.Logf("%s: %d elections, and %d at most would do: once more", what, had, most)
+	}
+	t.Errorf("%s: each time more than %d elections: %v", what, most, all)
+}
+
+// elections is by how much f moves the term on.
+func elections(t *testing.T, c *selftest.Cluster, f func()) uint64 {
 	t.Helper()
 	before, err := leader(t, c).Status(t.Context())
 	if err != nil {
@@ -382,9 +401,7 @@ func atMost(t *testing.T, c *selftest.Cluster, elections uint64, what string, f 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after.Term > before.Term+elections {
-		t.Errorf("%s: term %d became %d", what, before.Term, after.Term)
-	}
+	return after.Term - min(before.Term, after.Term)
 }
 
 // attempt is how long one request may take.

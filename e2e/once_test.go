@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -33,6 +36,7 @@ func TestLostRepliesInSessions(t *testing.T) {
 	fronts := biting(t, c, 6, &on)
 	tormentAt(t, c, fronts.Endpoints(), func(w *selftest.Workload) {
 		on.Store(true)
+		until(t, "a reply to be lost", func() (bool, error) { return fronts.Lost() > 0, nil })
 		progress(t, w)
 		for range rounds(1, 6) {
 			victim := leader(t, c)
@@ -46,9 +50,6 @@ func TestLostRepliesInSessions(t *testing.T) {
 		on.Store(false)
 	})
 	t.Logf("%d replies were lost", fronts.Lost())
-	if fronts.Lost() == 0 {
-		t.Error("no reply was lost: nothing was tested")
-	}
 }
 
 // The harness can go red: a client that repeats an append without a session
@@ -62,7 +63,7 @@ func TestHarnessFindsNaiveRetries(t *testing.T) {
 	w.Naive = true
 	w.Start(t.Context())
 	on.Store(true)
-	until(t, "some lost replies", func() (bool, error) { return fronts.Lost() >= 200, nil })
+	until(t, "some lost replies", func() (bool, error) { return fronts.Lost() >= 100, nil })
 	on.Store(false)
 	res, err := w.Stop("")
 	t.Logf("%d replies were lost, %v", fronts.Lost(), res)
@@ -94,8 +95,17 @@ func TestOneRequestAtAllNodesAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for i, conn := range conns {
 			all.Go(func() {
-				v, _, err := conn.Do(attempt, "ONCE", session, strconv.Itoa(seq), "APPEND", "k", token)
-				if answers[i] = v.Text(); err != nil {
+				ctx, cancel := context.WithTimeout(t.Context(), attempt)
+				defer cancel()
+				// Again while a busy machine elects a leader: that is what the number is for.
+				err := selftest.Until(ctx, "an answer", func() (bool, error) {
+					v, _, err := conn.Do(attempt, "ONCE", session, strconv.Itoa(seq), "APPEND", "k", token)
+					answers[i] = v.Text()
+					var reply *selftest.ErrorReply
+					again := errors.As(err, &reply) && slices.Contains([]string{"UNKNOWNOUTCOME", "CLUSTERDOWN", "TRYAGAIN"}, reply.Prefix())
+					return !again, err
+				})
+				if err != nil {
 					answers[i] = err.Error()
 				}
 			})

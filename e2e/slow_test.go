@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -23,18 +24,27 @@ func TestSlowDisks(t *testing.T) {
 		steady(t, c, "slow disks", func() {
 			lives(t, c.Nodes[0], 2)
 			progress(t, w)
-			ok, busy := flood(t, leader(t, c), 64, 128<<10)
-			t.Logf("%d writes applied, %d refused as busy", ok, busy)
-			if ok == 0 || busy == 0 {
-				t.Errorf("%d writes applied, %d refused as busy", ok, busy)
-			}
 			progress(t, w)
 		})
+		// Clients of a starved machine may be slower than the disk, and lose their leader.
+		for try := 1; ; try++ {
+			var ok, busy, other int
+			had := elections(t, c, func() { ok, busy, other = flood(t, leader(t, c), 64, 128<<10) })
+			t.Logf("%d writes applied, %d refused as busy, %d ended in another way, in %d elections", ok, busy, other, had)
+			if (had > 0 || busy == 0) && try < tries {
+				continue
+			}
+			if ok == 0 || busy == 0 || other > 0 {
+				t.Errorf("%d writes applied, %d refused as busy, %d ended in another way, in %d elections", ok, busy, other, had)
+			}
+			break
+		}
+		progress(t, w)
 	})
 }
 
-// flood lets so many clients make a large write at the same time, four times, and counts the answers; there must be no others.
-func flood(t *testing.T, n *selftest.Node, clients, size int) (ok, busy int) {
+// flood lets so many clients make a large write at the same time, four times, and counts the answers.
+func flood(t *testing.T, n *selftest.Node, clients, size int) (ok, busy, other int) {
 	t.Helper()
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -55,14 +65,18 @@ func flood(t *testing.T, n *selftest.Node, clients, size int) (ok, busy int) {
 				case outcome == selftest.NotApplied && errors.As(err, &reply) && reply.Prefix() == "BUSY":
 					busy++
 				default:
-					t.Errorf("a write that is too many: outcome %d, %v", outcome, err)
+					other++
+					t.Logf("a write that is too many: outcome %d, %v", outcome, err)
 				}
 				mu.Unlock()
+				if err != nil && reply == nil {
+					return // the connection is of no more use
+				}
 			}
 		})
 	}
 	all.Wait()
-	return ok, busy
+	return ok, busy, other
 }
 
 // DE-19, PC-13: a follower stands still while a burst of log passes by. The others write on; the log
@@ -72,26 +86,19 @@ func TestPausedFollowerHoldsNoLog(t *testing.T) {
 	parallel(t)
 	c := start(t, selftest.Options{YAML: calm + "snapshot: {log_bytes: 4MiB, keep_entries: 1}\n"})
 	l, f := leader(t, c), follower(t, c)
-	conn, err := selftest.Dial(deadline(t), l.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	f.Pause()
 	const megabytes = 100
 	for range megabytes {
-		if _, outcome, err := conn.Do(attempt, "SET", "k", strings.Repeat("x", 1<<20)); outcome != selftest.OK {
-			t.Fatal(err)
+		fillWith(t, l, "k", 1, 1<<20) // the same key
+	}
+	// A slow disk may still have its last snapshot to write. What is kept for the follower stays.
+	until(t, fmt.Sprintf("less than half of the %d MiB that were written to be log on the leader's disk", megabytes), func() (bool, error) {
+		onDisk := int64(0)
+		for _, size := range sizes(t, l) {
+			onDisk += size
 		}
-	}
-	onDisk := int64(0)
-	for _, size := range sizes(t, l) {
-		onDisk += size
-	}
-	t.Logf("%d MiB written: %d MiB of log on the leader's disk", megabytes, onDisk>>20)
-	if onDisk > megabytes<<20/2 {
-		t.Errorf("%d MiB of log for %d MiB written and 1 MiB of state", onDisk>>20, megabytes)
-	}
+		return onDisk <= megabytes<<20/2, fmt.Errorf("%d MiB", onDisk>>20)
+	})
 	f.Resume()
 	caughtUp(t, f, leader(t, c))
 	sameState(t, c)

@@ -52,14 +52,14 @@ func TestStarvedLeader(t *testing.T) {
 }
 
 // staysWhileStarved starves a node for some seconds of another one, under load: that may cost so many elections.
-func staysWhileStarved(t *testing.T, victim func(*testing.T, *selftest.Cluster) *selftest.Node, elections uint64, runs, stands time.Duration, seconds float64) {
+func staysWhileStarved(t *testing.T, victim func(*testing.T, *selftest.Cluster) *selftest.Node, most uint64, runs, stands time.Duration, seconds float64) {
 	t.Helper()
 	testenv.FullOnly(t)
 	parallel(t)
 	c := start(t, selftest.Options{})
 	torment(t, c, func(w *selftest.Workload) {
-		n := victim(t, c)
-		atMost(t, c, elections, n.Name+" starves", func() {
+		atMost(t, c, most, "a node starves", func() {
+			n := victim(t, c)
 			stop := starve(n, runs, stands)
 			defer stop()
 			lives(t, others(c, n)[0], seconds)
