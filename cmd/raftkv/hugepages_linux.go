@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,15 +30,20 @@ func (p *largePages) grow(size int) {
 	if addressesCount() || tooLarge(size) {
 		return
 	}
-	room := make([]byte, size) // untouched: only addresses
-	part := heapPart{uintptr(unsafe.Pointer(unsafe.SliceData(room))), uintptr(len(room))}
-	runtime.KeepAlive(room)
+	// Untouched, these are only addresses. make would write zeros to all of them, should a single one have been used
+	// before: a second of the start, and all the memory. A Builder's room is not cleared.
+	var room strings.Builder
+	room.Grow(size)
+	room.WriteByte(0)
+	part := heapPart{uintptr(unsafe.Pointer(unsafe.StringData(room.String()))), uintptr(size)}
+	runtime.KeepAlive(&room)
 	p.parts = append(p.parts, part)
 	advise(part, !p.off)
-	room = nil
+	room.Reset()
 	// The addresses are the heap's now, and as good as given back: else Go would take them for
 	// memory that it has too much of, and give back what is in use now and then.
 	debug.FreeOSMemory()
+	p.mend()
 }
 
 // allow tells whether there may be new ones. Those that are there stay, but at rest the kernel
@@ -48,12 +54,19 @@ func (p *largePages) allow(on bool) {
 		return
 	}
 	p.off = !on
-	mend := on && !neverLarge()
 	for _, part := range p.parts {
 		advise(part, on)
-		if mend {
-			collapse(part)
-		}
+	}
+	p.mend()
+}
+
+// mend puts together what was given back in pieces, where large pages may be now.
+func (p *largePages) mend() {
+	if p.off || neverLarge() {
+		return
+	}
+	for _, part := range p.parts {
+		collapse(part)
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +36,7 @@ func TestHeapGrowsWhereLargePagesMayBe(t *testing.T) {
 		t.Skip("addresses are bounded here")
 	}
 	var p largePages
+	defer p.allow(false)
 	before := flagged("hg")
 	p.grow(bytes)
 	grown := flagged("hg")
@@ -50,6 +53,50 @@ func TestHeapGrowsWhereLargePagesMayBe(t *testing.T) {
 	}
 	if p.allow(true); flagged("hg") != grown {
 		t.Errorf("%d KiB may have large pages after a rest, want %d", flagged("hg"), grown)
+	}
+}
+
+// Addresses are taken, not memory, also where they have been used before: Go would write zeros there.
+func TestHeapGrowsWithoutWriting(t *testing.T) {
+	if addressesCount() {
+		t.Skip("addresses are bounded here")
+	}
+	const child = "RAFTKV_TEST_GROWS"
+	for range 5 { // only a young heap has no other addresses, and where it is differs
+		if os.Getenv(child) != "" {
+			break
+		}
+		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		c.Env = append(os.Environ(), child+"=1")
+		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+	if os.Getenv(child) == "" {
+		return
+	}
+	const bytes = 64 << 20
+	sink = make([]byte, 2*bytes)
+	if err := unix.Madvise(sink, unix.MADV_NOHUGEPAGE); err != nil { // a fault for each small page
+		t.Logf("a kernel without large pages: %v", err)
+	}
+	for i := 0; i < len(sink); i += smallPage {
+		sink[i] = 1
+	}
+	sink = nil
+	debug.FreeOSMemory()
+	faults := func() int64 {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return u.Minflt
+	}
+	before := faults()
+	var p largePages
+	p.grow(bytes)
+	if n := faults() - before; n > bytes/smallPage/4 {
+		t.Errorf("%d pages of %d were touched", n, bytes/smallPage)
 	}
 }
 
