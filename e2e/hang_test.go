@@ -19,8 +19,8 @@ func TestLeadersDiskHangs(t *testing.T) {
 		for range 3 {
 			old := leader(t, c)
 			d := diskOf(c, disks, old)
-			began := time.Now()
 			d.freeze(t)
+			began := time.Now() // the kernel writes out what is dirty before, for seconds where the machine is busy
 			newLeader(t, c, old)
 			t.Logf("another leader %v after the disk of %s hung", time.Since(began).Round(time.Millisecond), old.Name)
 			notLeading(t, old)
