@@ -17,6 +17,8 @@ type Saver interface {
 	Begin(meta raft.SnapshotMeta)
 	// Room tells whether Put may be called.
 	Room() bool
+	// Part is an empty part to fill, with room for about max bytes: new, or one that was written.
+	Part(max int) []byte
 	// Put hands over the next part, which belongs to the Saver.
 	Put(part []byte, last bool)
 	// Abort gives the snapshot up; it may have failed already. Nothing follows.
@@ -240,7 +242,7 @@ func (a *Applier) Step(max int) bool {
 	if !a.frozen || !a.saver.Room() {
 		return false
 	}
-	part, last, err := a.m.Step(make([]byte, 0, max), max)
+	part, last, err := a.m.Step(a.saver.Part(max), max)
 	if err != nil {
 		a.thaw(fmt.Errorf("encode the state: %w", err))
 		return true

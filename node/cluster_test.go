@@ -281,6 +281,7 @@ func (h *host) SetMembers(c raft.Configuration)          { h.members = c }
 func (h *host) Send(ms []raft.Message)                   { h.c.msgs = append(h.c.msgs, ms...) }
 func (h *host) Begin(m raft.SnapshotMeta)                { h.saving, h.saved = &m, nil }
 func (h *host) Room() bool                               { return !h.badSave }
+func (h *host) Part(max int) []byte                      { return make([]byte, 0, max) }
 func (h *host) Abort(err error) {
 	if h.saving != nil {
 		h.events = append(h.events, Saved{Meta: *h.saving, Err: err})

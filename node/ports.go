@@ -53,7 +53,7 @@ type Machine interface {
 // each, at the same time at times, and Open by a third one beside them.
 type Snapshots interface {
 	// Save makes a snapshot durable. It calls next until io.EOF; any other error
-	// gives the file up, leaves nothing behind and is returned. On success older
+	// gives the file up, leaves nothing behind and is returned. What next returned is good until the call after it. On success older
 	// snapshots are removed.
 	Save(meta raft.SnapshotMeta, next func() ([]byte, error)) error
 	// Receive makes another node's snapshot durable. It calls open with the

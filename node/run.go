@@ -55,6 +55,9 @@ type save struct {
 	err   error
 	bytes uint64 // the saver's
 	ended bool   // the saver's: the last part came
+
+	free    chan []byte // parts that were written, for the applier to fill again
+	written []byte      // the saver's: the newest part, which is written when it asks for the next
 }
 
 type part struct {
@@ -275,8 +278,16 @@ func (w *workers) nextPart(s *save) ([]byte, error) {
 	if s.ended {
 		return nil, io.EOF
 	}
+	if s.written != nil {
+		select {
+		case s.free <- s.written:
+		default:
+		}
+		s.written = nil
+	}
 	select {
 	case p := <-s.parts:
+		s.written = p.b
 		s.ended = p.last
 		s.bytes += uint64(len(p.b))
 		select {
@@ -370,12 +381,23 @@ func (w *workers) Fatal(err error) {
 
 // Begin implements Saver.
 func (w *workers) Begin(meta raft.SnapshotMeta) {
-	w.saving = &save{meta: meta, parts: make(chan part, saveParts), abort: make(chan struct{})}
+	w.saving = &save{meta: meta, parts: make(chan part, saveParts), free: make(chan []byte, saveParts), abort: make(chan struct{})}
 	w.saves <- w.saving
 }
 
 // Room implements Saver.
 func (w *workers) Room() bool { return len(w.saving.parts) < cap(w.saving.parts) }
+
+// Part implements Saver. The parts of one snapshot are as many bytes as the state: as garbage
+// they would have the collector look at all of the state several times while it is written.
+func (w *workers) Part(max int) []byte {
+	select {
+	case b := <-w.saving.free:
+		return b[:0]
+	default:
+		return make([]byte, 0, max)
+	}
+}
 
 // Put implements Saver.
 func (w *workers) Put(b []byte, last bool) { w.saving.parts <- part{b: b, last: last} }

@@ -32,6 +32,9 @@ func (h *host) Begin(meta raft.SnapshotMeta) { h.saving = &saving{meta: meta} }
 // Room implements node.Saver.
 func (h *host) Room() bool { return len(h.saving.parts)-h.saving.taken < savedParts }
 
+// Part implements node.Saver.
+func (h *host) Part(max int) []byte { return make([]byte, 0, max) }
+
 // Put implements node.Saver.
 func (h *host) Put(part []byte, last bool) {
 	s := h.saving
